@@ -1,0 +1,1 @@
+"""The state we own: PostgreSQL and Redis, one file a port."""
