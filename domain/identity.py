@@ -22,9 +22,7 @@ def partition_of(sku: str) -> int:
 
 def keyed_id(caller_id: bytes, operation: str, key: str) -> bytes:
     """Derive the id of a mutation from its caller, its kind and its Idempotency-Key: a retry names the same id."""
-    return hashlib.blake2b(
-        key.encode(), digest_size=ID_BYTES, key=caller_id, person=operation.encode()[:16]
-    ).digest()
+    return hashlib.blake2b(key.encode(), digest_size=ID_BYTES, key=caller_id, person=operation.encode()[:16]).digest()
 
 
 def encode_reservation_id(sku: str, reservation_id: bytes) -> str:

@@ -135,8 +135,14 @@ class NotMine(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=15):
     sku: str
 
 
+class Unsettled(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=17):
+    """The owner lost the answer or its place: whether it was done shows when the same id is sent again."""
+
+    reason: str
+
+
 class Busy(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=16):
-    """Nothing was done, or the owner can't say: send the same id again after a while."""
+    """Overloaded or out of reach: send the same id again after a while."""
 
     reason: str
     retry_after_seconds: float
@@ -158,5 +164,6 @@ Outcome = (
     | DropOpened
     | DropOverlap
     | NotMine
+    | Unsettled
     | Busy
 )

@@ -97,6 +97,7 @@ CREATE TABLE drops (
 );
 COMMENT ON COLUMN drops.taken IS 'Units of the drop held or allocated now; quantity - taken is what remains.';
 CREATE INDEX drops_by_time ON drops (ends_at, starts_at);
+CREATE INDEX drops_by_id ON drops (drop_id);
 
 CREATE TABLE outbox (
     sku         text COLLATE "C" NOT NULL,

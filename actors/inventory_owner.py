@@ -1,0 +1,372 @@
+"""The inventory owner: takes commands in turn, commits them in groups, answers after the commit.
+
+It owns the state of its partitions' SKUs between two claims. It refuses to guess: when the fate of a commit is
+unknown it drops its memory, claims its partitions anew and lets callers send the same ids again.
+A plain class; `actors.ray_actors` makes it an actor.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+import structlog
+
+from actors.shelf import Shelf
+from actors.turn import Turn
+from domain.commands import Command
+from domain.errors import DoorbusterError, StaleEpoch, Unavailable
+from domain.outcomes import Busy, NotMine, Outcome, SoldOut, UnknownSku, Unsettled
+from domain.stock import Stock
+from stores.inventory_group import InventoryStore
+from stores.live_stock import StockPublisher, StockSnapshot
+
+_log = structlog.get_logger()
+
+DROP_EDGE_US = 2_000_000
+"""Stock is published again for this long around a drop's start and end."""
+
+State = Literal["starting", "running", "recovering", "superseded", "stopped", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnerLimits:
+    """Named limits of one owner."""
+
+    queued_commands_max: int = 20_000
+    group_movements_max: int = 4_096
+    claim_attempts_max: int = 600
+    claim_backoff_seconds_max: float = 0.5
+    skus_loaded_max: int = 100_000
+    idle_seconds: float = 600.0
+
+
+@dataclass(kw_only=True)
+class OwnerCounters:
+    """What has happened since this owner started; for metrics."""
+
+    commits: int = 0
+    commit_failures: int = 0
+    commit_seconds: float = 0.0
+    movements: int = 0
+    group_movements_last: int = 0
+    commands: int = 0
+    sold_out: int = 0
+    expired: int = 0
+    busy: int = 0
+    claims: int = 0
+
+
+@dataclass
+class _OpenGroup:
+    """The decisions that wait for the next commit, and who waits for them."""
+
+    settled: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class InventoryOwner:
+    """Owns the SKUs of the partitions that are placed with it. See `submit` for the promise."""
+
+    def __init__(
+        self,
+        store: InventoryStore,
+        publisher: StockPublisher,
+        *,
+        clock_us: Callable[[], int],
+        hold_seconds: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        limits: OwnerLimits | None = None,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._clock_us = clock_us
+        self._sleep = sleep
+        self._hold_us = int(hold_seconds * 1_000_000)
+        self.limits = limits or OwnerLimits()
+        self.counters = OwnerCounters()
+        self.state: State = "starting"
+        self.finished = asyncio.Event()
+        self.queue_depth = 0
+        self._commit_lock = asyncio.Lock()
+        self._work = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._in_flight: asyncio.Future[bool] | None = None
+        self._epochs: dict[int, int] = {}
+        self._unpublished: dict[str, StockSnapshot] = {}
+        self._open = _OpenGroup()
+        self._forget_everything()
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Claim the partitions and begin to commit; `state` says `failed` when the store could not be reached."""
+        await self._claim()
+        self._tasks = [asyncio.create_task(self._commit_forever())]
+
+    async def stop(self) -> None:
+        """Commit what is decided, answer everyone, and let go of the store."""
+        if self.state == "running":
+            async with self._commit_lock:
+                await self._commit_open()
+        self._finish("stopped")
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await self.publish()
+        await self._store.close()
+
+    # --- commands ---
+
+    async def submit(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Decide commands in order and answer once they are durable.
+
+        Each command is done at most once for its id. `Unsettled` says that the same id must be sent again to
+        learn what happened; `NotMine` and `Busy` that nothing was done.
+        """
+        if self.queue_depth + len(commands) > self.limits.queued_commands_max:
+            self.counters.busy += len(commands)
+            return [Busy("the owner's queue is full", 1.0)] * len(commands)
+        self.queue_depth += len(commands)
+        try:
+            return await self._submit(commands)
+        except Unavailable as fault:
+            return [Unsettled(fault.reason)] * len(commands)
+        finally:
+            self.queue_depth -= len(commands)
+
+    async def _submit(self, commands: Sequence[Command]) -> list[Outcome]:
+        if self.state != "running":
+            return [self._not_running(command) for command in commands]
+        shelf = self._shelf
+        unknown = await shelf.prepare(commands)
+        while self._turn.group.size >= self.limits.group_movements_max and self.state == "running":
+            await self._wait_for(self._open.settled)
+        if shelf is not self._shelf or self.state != "running":
+            return [self._not_running(command) for command in commands]
+        opened = self._open
+        outcomes = self._take_turn(commands, unknown)
+        waits_for = opened.settled if self._turn.group else self._in_flight
+        if waits_for is not None and not await self._wait_for(waits_for):
+            return [Unsettled("the commit failed or its outcome is unknown")] * len(commands)
+        return outcomes
+
+    def _take_turn(self, commands: Sequence[Command], unknown: set[str]) -> list[Outcome]:
+        """Decide without waiting: from here to the return no other command comes between."""
+        now_us = self._clock_us()
+        self.counters.expired += self._turn.expire_due(now_us)
+        stocks, take = self._shelf.stocks, self._turn.take
+        outcomes: list[Outcome] = []
+        for command in commands:
+            stock = stocks.get(command.sku)
+            if stock is not None:
+                outcomes.append(take(stock, command, now_us))
+            else:
+                outcomes.append(UnknownSku(command.sku) if command.sku in unknown else NotMine(command.sku))
+        self.counters.commands += len(commands)
+        self.counters.sold_out += sum(type(outcome) is SoldOut for outcome in outcomes)
+        if self._turn.group:
+            self._work.set()
+        return outcomes
+
+    def _not_running(self, command: Command) -> Outcome:
+        if self.finished.is_set():
+            return NotMine(command.sku)
+        return Unsettled("the owner is taking its partitions")
+
+    async def _wait_for(self, settled: asyncio.Future[bool]) -> bool:
+        # Shielded: a caller that goes away must not take the others' answer with it.
+        return await asyncio.shield(settled)
+
+    # --- commits ---
+
+    async def _commit_forever(self) -> None:
+        while not self.finished.is_set():
+            await self._work.wait()
+            self._work.clear()
+            async with self._commit_lock:
+                await self._commit_open()
+
+    async def _commit_open(self) -> None:
+        while self._turn.group and self.state == "running":
+            group, opened = self._turn.close_group(), self._open
+            self._open = _OpenGroup()
+            self._in_flight = opened.settled
+            frozen = self._store.freeze(group, self._epochs, self._clock_us())
+            snapshots = [StockSnapshot.of(stock) for stock in group.stocks()]
+            started_us = self._clock_us()
+            try:
+                await self._store.commit(frozen)
+            except DoorbusterError as fault:
+                self.counters.commit_failures += 1
+                await self._recover(fault, opened)
+                return
+            self._count_commit(group.size, started_us)
+            self._unpublished.update((snapshot.sku, snapshot) for snapshot in snapshots)
+            self._in_flight = None
+            opened.settled.set_result(True)
+
+    def _count_commit(self, movements: int, started_us: int) -> None:
+        self.counters.commits += 1
+        self.counters.movements += movements
+        self.counters.group_movements_last = movements
+        self.counters.commit_seconds += (self._clock_us() - started_us) / 1e6
+
+    async def _recover(self, fault: DoorbusterError, failed: _OpenGroup | None = None) -> None:
+        """Drop all memory, fail everyone who waits, and claim the partitions again: never guess."""
+        _log.warning("owner recovers", action="owner_recover", fault=type(fault).__name__, reason=str(fault))
+        self.state = "recovering"
+        for group in (failed, self._open):
+            if group is not None and not group.settled.done():
+                group.settled.set_result(False)
+        self._forget_everything()
+        await self._claim()
+
+    async def _claim(self) -> None:
+        backoff_seconds = 0.02
+        for _ in range(self.limits.claim_attempts_max):
+            if self.finished.is_set():
+                return
+            try:
+                claim = await self._store.claim()
+            except DoorbusterError as fault:
+                _log.warning("claim failed", action="owner_claim", reason=str(fault))
+                await self._sleep(backoff_seconds)
+                backoff_seconds = min(2 * backoff_seconds, self.limits.claim_backoff_seconds_max)
+                continue
+            if self.finished.is_set():
+                return
+            if claim is None:
+                self._finish("superseded")
+                return
+            self._epochs = dict(claim.epochs)
+            self._forget_everything()
+            self.counters.claims += 1
+            self.state = "running"
+            return
+        _log.error("claim given up", action="owner_claim")
+        self._finish("failed")
+
+    def _finish(self, state: State) -> None:
+        self.state = state
+        if not self._open.settled.done():
+            self._open.settled.set_result(False)
+        self.finished.set()
+        self._work.set()
+
+    def _forget_everything(self) -> None:
+        self._in_flight = None
+        self._turn = Turn(hold_us=self._hold_us)
+        self._shelf = Shelf(self._store, self._turn, self._epochs)
+        self._open = _OpenGroup()
+
+    # --- what happens by itself, called by timers ---
+
+    def expire_due(self) -> int:
+        """Let lapsed holds go, in turn with everything else; return how many."""
+        if self.state != "running":
+            return 0
+        expired = self._turn.expire_due(self._clock_us())
+        self.counters.expired += expired
+        if expired:
+            self._work.set()
+        return expired
+
+    async def publish(self) -> None:
+        """Send committed stock to readers; what can't be sent stays for the next time."""
+        batch, self._unpublished = self._unpublished, {}
+        if not batch:
+            return
+        try:
+            await self._publisher.publish(list(batch.values()), self._clock_us())
+        except Unavailable:
+            self._unpublished = batch | self._unpublished
+
+    async def warm(self) -> None:
+        """Load the SKUs that have live holds, so that they expire whether or not anyone asks for them."""
+        shelf = self._shelf
+        skus = await self._store.live_skus()
+        if shelf is self._shelf:
+            await shelf.load(skus)
+
+    async def check_fence(self) -> None:
+        """Notice that a successor has taken over even when there is nothing to commit."""
+        if self.state != "running" or not self._epochs:
+            return
+        epochs = dict(self._epochs)
+        if not await self._store.still_owned(epochs):
+            async with self._commit_lock:
+                if self._epochs == epochs and self.state == "running":
+                    await self._recover(StaleEpoch())
+
+    def evict_idle(self) -> int:
+        """Drop SKUs that nobody has asked for lately and that hold nothing; return how many."""
+        idle_since_us = self._clock_us() - int(self.limits.idle_seconds * 1e6)
+        busy = {stock.sku for stock in self._turn.group.stocks()}
+        return self._shelf.evict(busy, idle_since_us, self.limits.skus_loaded_max)
+
+    def republish(self, skus: Iterable[str]) -> None:
+        """Publish SKUs again that have nothing uncommitted; a drop's start or end changes what is sellable."""
+        pending = {stock.sku for stock in self._turn.group.stocks()}
+        for sku in skus:
+            stock = self._shelf.stocks.get(sku)
+            if stock is not None and sku not in pending and self._in_flight is None:
+                self._unpublished.setdefault(sku, StockSnapshot.of(stock))
+
+    def skus_with_drops(self) -> list[str]:
+        """Return loaded SKUs whose sellable units may change with the clock alone."""
+        now_us = self._clock_us()
+        return [
+            sku
+            for sku, stock in self._shelf.stocks.items()
+            if stock.drops and any(abs(edge - now_us) < DROP_EDGE_US for edge in _edges(stock))
+        ]
+
+    # --- moving a SKU to another owner ---
+
+    async def hand_over(self, sku: str, partition_id: int) -> bool:
+        """Give a SKU to another partition between two commits; False when it is not here to give.
+
+        Raises: DoorbusterError when the hand-over could not be written; the owner has recovered then.
+        """
+        if self.state != "running":
+            return False
+        shelf = self._shelf
+        await shelf.load([sku])
+        if shelf is not self._shelf or sku not in shelf.stocks:
+            return False
+        shelf.close_to(sku)  # From here on callers of this SKU are told `NotMine`.
+        async with self._commit_lock:
+            await self._commit_open()
+            if shelf is not self._shelf or self.state != "running":
+                return False
+            leaves = shelf.partition_of_closed(sku)
+            try:
+                raised = await self._store.hand_over(sku, partition_id, {leaves: self._epochs[leaves]})
+            except DoorbusterError as fault:
+                await self._recover(fault)
+                raise
+            self._epochs.update(raised)
+            return True
+
+    # --- description ---
+
+    def totals(self, skus: Iterable[str]) -> dict[str, Stock]:
+        """Return the loaded SKUs among those given, as they are in memory; for audits at rest."""
+        return {sku: self._shelf.stocks[sku] for sku in skus if sku in self._shelf.stocks}
+
+    @property
+    def skus_loaded(self) -> int:
+        return len(self._shelf.stocks)
+
+    @property
+    def epochs(self) -> dict[int, int]:
+        """The partitions held, each with its epoch."""
+        return dict(self._epochs)
+
+
+def _edges(stock: Stock) -> Iterable[int]:
+    for drop in stock.drops:
+        yield drop.starts_at_us
+        yield drop.ends_at_us

@@ -1,0 +1,116 @@
+"""The SKUs that an owner has in memory: loaded at first touch, let go when idle.
+
+It makes sure that everything a command may need is in memory before its turn comes.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+
+from actors.turn import Turn
+from domain.commands import Allocate, Command, Release, Reserve
+from domain.stock import Stock
+from stores.inventory_group import InventoryStore
+
+SKUS_PER_LOAD_MAX = 500
+
+
+class Shelf:
+    """Stocks by SKU of one owner between two claims."""
+
+    def __init__(self, store: InventoryStore, turn: Turn, epochs: Mapping[int, int]) -> None:
+        self._store = store
+        self._turn = turn
+        self._epochs = epochs
+        self._loading: dict[str, asyncio.Future[None]] = {}
+        self._closed: dict[str, int] = {}
+        self.stocks: dict[str, Stock] = {}
+
+    async def prepare(self, commands: Sequence[Command]) -> set[str]:
+        """Load the commands' SKUs and look up ids that may be old; return the SKUs that are not registered.
+
+        Raises: Unavailable when the store can't be read.
+        """
+        stocks = self.stocks
+        missing = {command.sku for command in commands if command.sku not in stocks}
+        unknown = await self.load(missing - self._closed.keys()) if missing else set()
+        reservations: list[tuple[str, bytes]] = []
+        operations: list[tuple[str, bytes]] = []
+        for command in commands:
+            stock = stocks.get(command.sku)
+            if stock is None:
+                continue
+            if isinstance(command, Reserve | Release | Allocate):
+                if stock.has_history and command.reservation_id not in stock.reservations:
+                    reservations.append((command.sku, command.reservation_id))
+            else:
+                operation_id = _operation_id(command)
+                if not self._turn.knows_operation(command.sku, operation_id):
+                    operations.append((command.sku, operation_id))
+        if reservations:
+            await self._recall_reservations(reservations)
+        if operations:
+            for (sku, operation_id), found in (await self._store.find_operations(operations)).items():
+                self._turn.remember(sku, operation_id, found)
+        return unknown
+
+    async def load(self, skus: Collection[str]) -> set[str]:
+        """Bring SKUs of this owner into memory; return those that are not registered at all."""
+        absent: set[str] = set()
+        waiting = [self._loading[sku] for sku in skus if sku in self._loading]
+        fresh = [sku for sku in skus if sku not in self._loading and sku not in self.stocks]
+        for start in range(0, len(fresh), SKUS_PER_LOAD_MAX):
+            absent |= await self._load_some(fresh[start : start + SKUS_PER_LOAD_MAX])
+        for loaded in waiting:
+            await asyncio.shield(loaded)
+        return absent
+
+    async def _load_some(self, skus: list[str]) -> set[str]:
+        loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loading.update(dict.fromkeys(skus, loaded))
+        try:
+            found = await self._store.load(skus)
+        finally:
+            for sku in skus:
+                self._loading.pop(sku, None)
+            loaded.set_result(None)
+        for sku, stock in found.items():
+            if stock.partition_id in self._epochs and sku not in self._closed:
+                self.stocks[sku] = stock
+                self._turn.watch(stock)
+        return set(skus) - found.keys()
+
+    async def _recall_reservations(self, ids: list[tuple[str, bytes]]) -> None:
+        for (sku, _), held in (await self._store.find_reservations(ids)).items():
+            stock = self.stocks.get(sku)
+            if stock is not None and held.state != "reserved":
+                stock.recall(held)
+
+    def close_to(self, sku: str) -> None:
+        """Take a SKU off the shelf for good: it is about to belong to another partition."""
+        self._closed[sku] = self.stocks.pop(sku).partition_id
+        self._turn.forget(sku)
+
+    def partition_of_closed(self, sku: str) -> int:
+        """Return the partition that a closed SKU was in."""
+        return self._closed[sku]
+
+    def evict(self, busy: Collection[str], idle_since_us: int, kept_max: int) -> int:
+        """Drop idle SKUs without live holds; beyond `kept_max` the longest idle go first, however recent."""
+        surplus = len(self.stocks) - kept_max
+        candidates = sorted(
+            (stock.touched_at_us, sku)
+            for sku, stock in self.stocks.items()
+            if stock.live_holds == 0 and not stock.drops and sku not in busy
+        )
+        evicted = 0
+        for touched_at_us, sku in candidates:
+            if touched_at_us >= idle_since_us and evicted >= surplus:
+                break
+            del self.stocks[sku]
+            evicted += 1
+        return evicted
+
+
+def _operation_id(command: Command) -> bytes:
+    operation_id: bytes = getattr(command, "operation_id", b"") or command.drop_id  # type: ignore[union-attr]
+    return operation_id

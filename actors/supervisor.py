@@ -1,0 +1,218 @@
+"""The supervisor: places partitions, pins drops to owners of their own, replaces owners that no longer answer.
+
+It keeps nothing that is not in PostgreSQL: killed, it starts again and goes on. Owners serve without it.
+A plain class; `actors.ray_actors` makes it an actor.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from domain.errors import DoorbusterError, Unavailable
+from domain.identity import PARTITION_COUNT, partition_of
+from domain.placement import rendezvous
+from stores.placement import Placement, PlacementStore
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisorLimits:
+    """Named limits and rhythms."""
+
+    round_seconds: float = 0.5
+    ping_seconds_max: float = 1.5
+    hung_seconds: float = 4.0
+    """An owner that has answered nothing for this long is replaced; its successor's epoch fences it."""
+    lead_seconds_max: float = 10.0
+    pin_lead_seconds: float = 60.0
+    pin_linger_seconds: float = 5.0
+    pinned_owners_max: int = 16
+    """Drops beyond these are sold by their home owners."""
+
+
+class OwnerProcesses(Protocol):
+    """How owners are started and spoken to. Methods that fail raise `DoorbusterError`."""
+
+    def start(self, owner_id: str, incarnation: int) -> None:
+        """Start an owner's actor without waiting for it."""
+
+    def exists(self, owner_id: str, incarnation: int) -> bool:
+        """Say whether that actor is known to this cluster."""
+
+    async def ping(self, owner_id: str, incarnation: int) -> None:
+        """Return when the owner answers and holds its partitions."""
+
+    async def hand_over(self, owner_id: str, incarnation: int, sku: str, partition_id: int) -> bool:
+        """Ask an owner to give a SKU to another partition."""
+
+    async def stop(self, owner_id: str, incarnation: int) -> None:
+        """Have an owner commit what it has decided, and end it."""
+
+
+class Leadership(Protocol):
+    """The right to supervise a database's owners; at most one holds it."""
+
+    async def hold(self) -> bool:
+        """Take or confirm it; False when someone else has it. Raises: Unavailable."""
+
+
+class Supervisor:
+    """Keeps every partition owned by a living owner."""
+
+    def __init__(  # noqa: PLR0913 - ports and settings, all named
+        self,
+        placement: PlacementStore,
+        processes: OwnerProcesses,
+        leadership: Leadership,
+        *,
+        owner_count: int,
+        clock_seconds: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        limits: SupervisorLimits | None = None,
+    ) -> None:
+        self._placement = placement
+        self._processes = processes
+        self._leadership = leadership
+        self._clock_seconds = clock_seconds
+        self._sleep = sleep
+        self._limits = limits or SupervisorLimits()
+        self._home_owners = [f"owner-{number}" for number in range(owner_count)]
+        self._answered_at: dict[tuple[str, int], float] = {}
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Place the home partitions and start their owners; SKUs that were pinned before go home first.
+
+        Raises: Unavailable when another cluster serves this database.
+        """
+        await self._lead()
+        placement = await self._placement.read()
+        if all(owner_id in placement.incarnations for owner_id in self._home_owners) and self._adopts(placement):
+            return
+        await self._placement.retire_others(self._home_owners)
+        if placement.pinned:
+            await self._placement.force_home(list(placement.pinned))
+        homes = {number: rendezvous(number, self._home_owners) for number in range(PARTITION_COUNT)}
+        await self._placement.place_homes(homes)
+        for owner_id in self._home_owners:
+            await self._start_next(owner_id)
+
+    async def _lead(self) -> None:
+        give_up_at = self._clock_seconds() + self._limits.lead_seconds_max
+        while not await self._leadership.hold():
+            if self._clock_seconds() > give_up_at:
+                raise Unavailable("another Doorbuster serves this database; stop it first, or name another database")
+            await self._sleep(0.2)
+
+    def _adopts(self, placement: Placement) -> bool:
+        """Say whether the owners in the table are alive in this cluster: then this is a supervisor's restart."""
+        return all(
+            self._processes.exists(owner_id, incarnation) for owner_id, incarnation in placement.incarnations.items()
+        )
+
+    async def run(self) -> None:
+        """Look after owners and drops until stopped."""
+        while not self._stopping:
+            try:
+                await self._lead()
+                await self.look_after_owners()
+                await self.pin_due_drops()
+                await self.unpin_past_drops()
+            except DoorbusterError as fault:
+                _log.warning("a round failed", action="supervisor_round", reason=str(fault))
+            await self._sleep(self._limits.round_seconds)
+
+    async def stop(self) -> None:
+        """Stop all owners in order: what they have decided is committed."""
+        self._stopping = True
+        owners = (await self._placement.read()).incarnations
+        stops = [self._processes.stop(owner_id, number) for owner_id, number in owners.items()]
+        await asyncio.gather(*stops, return_exceptions=True)
+
+    async def all_ready(self) -> bool:
+        """Say whether every home owner answers and holds its partitions."""
+        owners = (await self._placement.read()).incarnations
+        homes = [(owner_id, owners[owner_id]) for owner_id in self._home_owners if owner_id in owners]
+        return len(homes) == len(self._home_owners) and all(
+            await asyncio.gather(*(self._answers(*owner) for owner in homes))
+        )
+
+    async def look_after_owners(self) -> None:
+        """Ping every owner; replace those that have been silent for `hung_seconds`."""
+        owners = (await self._placement.read()).incarnations
+        answers = await asyncio.gather(*(self._answers(*owner) for owner in owners.items()))
+        for (owner_id, incarnation), answered in zip(owners.items(), answers, strict=True):
+            since = self._answered_at.setdefault((owner_id, incarnation), self._clock_seconds())
+            if answered or self._clock_seconds() - since < self._limits.hung_seconds:
+                continue
+            _log.warning("owner replaced", action="owner_replace", owner_id=owner_id, incarnation=incarnation)
+            self._answered_at.pop((owner_id, incarnation), None)
+            await self._start_next(owner_id)
+
+    async def _answers(self, owner_id: str, incarnation: int) -> bool:
+        try:
+            async with asyncio.timeout(self._limits.ping_seconds_max):
+                await self._processes.ping(owner_id, incarnation)
+        except (DoorbusterError, TimeoutError):
+            return False
+        self._answered_at[owner_id, incarnation] = self._clock_seconds()
+        return True
+
+    async def _start_next(self, owner_id: str) -> int:
+        incarnation = await self._placement.next_incarnation(owner_id)
+        self._processes.start(owner_id, incarnation)
+        self._answered_at[owner_id, incarnation] = self._clock_seconds()
+        return incarnation
+
+    async def pin_due_drops(self) -> None:
+        """Give the SKU of each drop that is live or about to start an owner of its own."""
+        limits = self._limits
+        due = await self._placement.due_drops(limits.pin_lead_seconds, limits.pinned_owners_max)
+        if not due:
+            return
+        placement = await self._placement.read()
+        for sku in {drop.sku for drop in due} - placement.pinned.keys():
+            if len(placement.pinned) < limits.pinned_owners_max:
+                await self._pin(sku, placement)
+
+    async def _pin(self, sku: str, placement: Placement) -> None:
+        """Start the new owner first and hand over when it answers, so the SKU is without an owner for one commit."""
+        home = placement.owner_of(sku)
+        if home is None:
+            return
+        owner_id = pinned_owner_id(sku)
+        partition_id = await self._placement.pinned_partition(owner_id)
+        incarnation = placement.incarnations.get(owner_id)
+        if incarnation is None:
+            await self._start_next(owner_id)
+            return
+        if await self._answers(owner_id, incarnation):
+            moved = await self._processes.hand_over(*home, sku, partition_id)
+            _log.info("drop pinned", action="drop_pin", sku=sku, owner_id=owner_id, moved=moved)
+
+    async def unpin_past_drops(self) -> None:
+        """Take SKUs home whose drops are over, and end the owners that they had."""
+        limits = self._limits
+        past = await self._placement.unpinnable(
+            limits.pin_lead_seconds, limits.pin_linger_seconds, limits.pinned_owners_max
+        )
+        placement = await self._placement.read()
+        for sku in past:
+            owner = placement.owner_of(sku)
+            if owner is not None:
+                if not await self._processes.hand_over(*owner, sku, partition_of(sku)):
+                    continue
+                await self._processes.stop(*owner)
+                await self._placement.retire(owner[0])
+                _log.info("drop unpinned", action="drop_unpin", sku=sku, owner_id=owner[0])
+            else:
+                await self._placement.force_home([sku])
+
+
+def pinned_owner_id(sku: str) -> str:
+    """Return the name of a drop's own owner."""
+    return f"drop-{sku}"

@@ -1,0 +1,109 @@
+"""The conservation audit: what ledger, tables, owners and Redis say of a SKU must agree."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from domain.outcomes import Totals
+
+Counts = tuple[int, int, int]
+"""On hand, reserved, allocated."""
+
+
+class Discrepancy(msgspec.Struct, frozen=True):
+    """Two accounts of the same thing that differ. `where` names the account that is `found` wrong."""
+
+    sku: str
+    where: str
+    expected: str
+    found: str
+    detail: str = ""
+
+
+class SkuFacts(msgspec.Struct):
+    """One SKU in one snapshot of the database, by warehouse.
+
+    `ledger` is replayed from zero; `held` sums the reservations by state (on hand is not known there).
+    """
+
+    sku: str
+    stock: dict[str, Counts] = msgspec.field(default_factory=dict)
+    ledger: dict[str, Counts] = msgspec.field(default_factory=dict)
+    held: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
+    version: int = 0
+    ledger_entries: int = 0
+    ledger_last: int = 0
+    reservations: int = 0
+    ledger_reservations: int = 0
+    drops: dict[str, tuple[int, int, int]] = msgspec.field(default_factory=dict)
+    """By drop: taken as recorded, taken by its reservations, its quantity."""
+
+    def totals(self) -> Totals:
+        """Sum the stock rows."""
+        on_hand, reserved, allocated = (sum(counts[at] for counts in self.stock.values()) for at in range(3))
+        return Totals(self.sku, on_hand, reserved, allocated, on_hand - reserved - allocated)
+
+
+def check_tables(facts: SkuFacts) -> Iterator[Discrepancy]:
+    """Compare what the database says of one SKU with itself."""
+    for warehouse_id in sorted(facts.stock.keys() | facts.ledger.keys() | facts.held.keys()):
+        stock = facts.stock.get(warehouse_id, (0, 0, 0))
+        ledger = facts.ledger.get(warehouse_id, (0, 0, 0))
+        held = facts.held.get(warehouse_id, (0, 0))
+        on_hand, reserved, allocated = stock
+        if on_hand < reserved + allocated or min(stock) < 0:
+            yield Discrepancy(facts.sku, "stock", "on_hand >= reserved + allocated", _counts(stock), warehouse_id)
+        if ledger != stock:
+            yield Discrepancy(facts.sku, "stock", _counts(ledger), _counts(stock), f"{warehouse_id}: ledger replayed")
+        if held != (reserved, allocated):
+            yield Discrepancy(
+                facts.sku,
+                "reservations",
+                f"reserved {reserved}, allocated {allocated}",
+                f"reserved {held[0]}, allocated {held[1]}",
+                f"{warehouse_id}: stock row against the sum of reservations",
+            )
+    if facts.ledger_entries != facts.ledger_last:
+        yield Discrepancy(
+            facts.sku, "ledger", f"{facts.ledger_last} entries", f"{facts.ledger_entries} entries", "a gap"
+        )
+    if facts.reservations != facts.ledger_reservations:
+        yield Discrepancy(
+            facts.sku,
+            "reservations",
+            f"{facts.ledger_reservations} in the ledger",
+            f"{facts.reservations} rows",
+            "a reservation without a ledger entry, or the other way round",
+        )
+    for drop_id, (recorded, counted, quantity) in facts.drops.items():
+        if recorded != counted or counted > quantity:
+            yield Discrepancy(
+                facts.sku,
+                "drops",
+                f"{counted} taken, at most {quantity}",
+                f"{recorded} taken",
+                f"drop {drop_id}",
+            )
+
+
+def check_copy(facts: SkuFacts, found: Totals, where: str) -> Iterator[Discrepancy]:
+    """Compare an owner's memory or Redis with the stock rows."""
+    expected = facts.totals()
+    if found != expected:
+        yield Discrepancy(facts.sku, where, _totals(expected), _totals(found))
+
+
+def by_sku(discrepancies: Iterable[Discrepancy]) -> Mapping[str, list[Discrepancy]]:
+    """Group discrepancies."""
+    grouped: dict[str, list[Discrepancy]] = {}
+    for each in discrepancies:
+        grouped.setdefault(each.sku, []).append(each)
+    return grouped
+
+
+def _counts(counts: Counts) -> str:
+    return f"on hand {counts[0]}, reserved {counts[1]}, allocated {counts[2]}"
+
+
+def _totals(totals: Totals) -> str:
+    return _counts((totals.on_hand, totals.reserved, totals.allocated))

@@ -1,0 +1,312 @@
+"""The inventory store on PostgreSQL: one connection that commits, one that reads, both owned by one owner."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from domain.errors import OutcomeUnknown, Rejected, StaleEpoch, Unavailable
+from domain.money import Money
+from domain.stock import Drop, Line, Reservation, Stock
+from stores import sql_arrays
+from stores.inventory_encoding import COMMIT, STATES, commit_arguments, decode_command, decode_outcome
+from stores.inventory_group import Claim, CommitGroup, FoundOperation
+
+CONNECT_SECONDS_MAX = 3
+COMMIT_SECONDS_MAX = 10.0
+"""A commit without an answer for this long counts as unknown."""
+READ_SECONDS_MAX = 10.0
+STALE_EPOCH = "DB001"
+
+_CLAIM_OWNER = """
+INSERT INTO inventory_owners AS o (owner_id, incarnation, node, pid)
+VALUES (%(owner_id)s, %(incarnation)s, %(node)s, %(pid)s)
+ON CONFLICT (owner_id) DO UPDATE
+SET incarnation = excluded.incarnation, node = excluded.node, pid = excluded.pid, claimed_at = now()
+WHERE o.incarnation <= excluded.incarnation AND NOT o.retired
+RETURNING o.incarnation
+"""
+_CLAIM_PARTITIONS = """
+WITH mine AS (
+    SELECT partition_id FROM inventory_partitions WHERE owner_id = %(owner_id)s ORDER BY partition_id FOR UPDATE
+)
+UPDATE inventory_partitions p SET epoch = epoch + 1 FROM mine WHERE p.partition_id = mine.partition_id
+RETURNING p.partition_id, p.epoch
+"""
+_LOAD_SKUS = """
+SELECT k.sku, k.partition_id,
+       coalesce((SELECT max(l.sequence) FROM inventory_ledger l WHERE l.sku = k.sku), 0),
+       EXISTS (SELECT 1 FROM inventory_ledger l WHERE l.sku = k.sku AND l.kind IN (1, 2, 3))
+FROM skus k WHERE k.sku = ANY(%(skus)s)
+"""
+_LOAD_LINES = """
+SELECT sku, warehouse_id, on_hand, reserved, allocated FROM inventory_stock WHERE sku = ANY(%(skus)s)
+"""
+_RESERVATION_COLUMNS = """
+SELECT sku, reservation_id, warehouse_id, quantity, customer_id, drop_id, state,
+       (extract(epoch FROM expires_at) * 1000000)::bigint, order_reference
+"""
+_LOAD_LIVE = f"""
+{_RESERVATION_COLUMNS}
+FROM inventory_reservations WHERE sku = ANY(%(skus)s) AND state = 0
+ORDER BY sku, reservation_id, warehouse_id
+"""
+_LOAD_DROPS = """
+SELECT sku, drop_id, (extract(epoch FROM starts_at) * 1000000)::bigint,
+       (extract(epoch FROM ends_at) * 1000000)::bigint, price_minor, currency, quantity, limit_per_customer, taken
+FROM drops WHERE sku = ANY(%(skus)s)
+"""
+_LOAD_TAKEN = """
+SELECT r.drop_id, r.customer_id, sum(r.quantity)
+FROM inventory_reservations r
+WHERE r.sku = ANY(SELECT d.sku FROM drops d WHERE d.sku = ANY(%(skus)s)) AND r.state IN (0, 1)
+  AND r.drop_id IS NOT NULL
+GROUP BY r.drop_id, r.customer_id
+"""
+_LIVE_SKUS = """
+SELECT DISTINCT k.sku FROM inventory_stock i
+JOIN skus k USING (sku)
+JOIN inventory_partitions p USING (partition_id)
+WHERE i.reserved > 0 AND p.owner_id = %(owner_id)s
+"""
+_FIND_RESERVATIONS = f"""
+{_RESERVATION_COLUMNS}
+FROM inventory_reservations
+JOIN unnest(%(skus)s::text[], %(ids)s::uuid[]) AS wanted (sku, reservation_id) USING (sku, reservation_id)
+ORDER BY sku, reservation_id, warehouse_id
+"""
+_FIND_OPERATIONS = """
+SELECT sku, operation_id, command, outcome FROM inventory_operations
+JOIN unnest(%(skus)s::text[], %(ids)s::uuid[]) AS wanted (sku, operation_id) USING (sku, operation_id)
+"""
+_HAND_OVER = """
+WITH moved AS (
+    UPDATE skus SET partition_id = %(to)s WHERE sku = %(sku)s AND partition_id = %(from)s RETURNING 1
+)
+UPDATE inventory_partitions SET epoch = epoch + 1
+WHERE partition_id = %(from)s AND epoch = %(epoch)s AND EXISTS (SELECT 1 FROM moved)
+RETURNING epoch
+"""
+_STILL_OWNED = """
+SELECT count(*) FROM inventory_partitions
+JOIN unnest(%(partitions)s::int[], %(epochs)s::bigint[]) AS f (partition_id, epoch) USING (partition_id, epoch)
+"""
+T = TypeVar("T")
+
+_SETTINGS = "SELECT set_config('statement_timeout', '10s', false), set_config('jit', 'off', false)"
+
+
+class PostgresInventoryStore:
+    """One owner's view of the tables; see `InventoryStore` for the promises."""
+
+    def __init__(self, database_url: str, owner_id: str, incarnation: int, *, node: str = "", pid: int = 0) -> None:
+        self._url = database_url
+        self._identity = {"owner_id": owner_id, "incarnation": incarnation, "node": node, "pid": pid}
+        self._writer: AsyncConnection[TupleRow] | None = None
+        self._reader: AsyncConnection[TupleRow] | None = None
+        self._reading = asyncio.Lock()
+
+    async def claim(self) -> Claim | None:
+        """Raise the epochs of this owner's partitions on fresh connections."""
+        await self.close()
+        self._writer = await self._connect()
+        self._reader = await self._connect()
+        try:
+            return await _within(READ_SECONDS_MAX, self._claim(self._writer))
+        except psycopg.Error as error:
+            raise Unavailable(f"PostgreSQL refused the claim: {_first_line(error)}") from error
+
+    async def _claim(self, connection: AsyncConnection[TupleRow]) -> Claim | None:
+        async with connection.transaction():
+            owner = await connection.execute(_CLAIM_OWNER, self._identity)
+            if await owner.fetchone() is None:
+                return None
+            partitions = await connection.execute(_CLAIM_PARTITIONS, self._identity)
+            return Claim({partition_id: epoch for partition_id, epoch in await partitions.fetchall()})
+
+    async def load(self, skus: list[str]) -> dict[str, Stock]:
+        """Read SKUs with all that an owner must know of them."""
+        wanted = {"skus": skus}
+        rows, lines, live, drops, taken = await self._read_all(
+            (_LOAD_SKUS, _LOAD_LINES, _LOAD_LIVE, _LOAD_DROPS, _LOAD_TAKEN), wanted
+        )
+        lines_of: dict[str, list[Line]] = defaultdict(list)
+        for sku, *line in lines:
+            lines_of[sku].append(Line(*line))
+        reservations_of: dict[str, list[Reservation]] = defaultdict(list)
+        for (sku, _), held in _reservations(live).items():
+            reservations_of[sku].append(held)
+        drops_of = _drops(drops, taken)
+        return {
+            sku: Stock(
+                sku,
+                partition_id=partition_id,
+                lines=lines_of[sku],
+                reservations=reservations_of[sku],
+                drops=drops_of[sku],
+                sequence=sequence,
+                has_history=has_history,
+            )
+            for sku, partition_id, sequence, has_history in rows
+        }
+
+    async def live_skus(self) -> list[str]:
+        """Return SKUs of this owner with live holds."""
+        (rows,) = await self._read_all((_LIVE_SKUS,), self._identity)
+        return [sku for (sku,) in rows]
+
+    async def find_reservations(self, ids: list[tuple[str, bytes]]) -> dict[tuple[str, bytes], Reservation]:
+        """Read reservations by SKU and id."""
+        (rows,) = await self._read_all((_FIND_RESERVATIONS,), _wanted(ids))
+        return _reservations(rows)
+
+    async def find_operations(self, ids: list[tuple[str, bytes]]) -> dict[tuple[str, bytes], FoundOperation]:
+        """Read remembered commands by SKU and id."""
+        (rows,) = await self._read_all((_FIND_OPERATIONS,), _wanted(ids))
+        return {
+            (sku, operation_id.bytes): FoundOperation(decode_command(command), decode_outcome(outcome))
+            for sku, operation_id, command, outcome in rows
+        }
+
+    def freeze(self, group: CommitGroup, epochs: Mapping[int, int], at_us: int) -> object:
+        """Encode a group as SQL arrays."""
+        return commit_arguments(group, epochs, at_us)
+
+    async def commit(self, frozen: object) -> None:
+        """Write a frozen group in one call of one function."""
+        assert isinstance(frozen, list)
+        connection = self._writer
+        if connection is None or connection.closed:
+            raise Unavailable("no connection to PostgreSQL")
+        try:
+            await _within(COMMIT_SECONDS_MAX, connection.execute(COMMIT, frozen, prepare=True, binary=True))
+        except psycopg.Error as error:
+            raise _commit_fault(error) from error
+
+    async def hand_over(self, sku: str, partition_id: int, epochs: Mapping[int, int]) -> dict[int, int]:
+        """Move a SKU to another partition; the one it leaves gets a new epoch, so no stale owner can write it."""
+        connection = self._writer
+        if connection is None or connection.closed:
+            raise Unavailable("no connection to PostgreSQL")
+        assert len(epochs) == 1, "a SKU leaves one partition"
+        ((leaves, epoch),) = epochs.items()
+        moved = {"sku": sku, "to": partition_id, "from": leaves, "epoch": epoch}
+        try:
+            async with connection.transaction():
+                cursor = await _within(COMMIT_SECONDS_MAX, connection.execute(_HAND_OVER, moved))
+                row = await cursor.fetchone()
+                if row is None:
+                    raise StaleEpoch
+        except psycopg.Error as error:
+            raise _commit_fault(error) from error
+        return {leaves: row[0]}
+
+    async def still_owned(self, epochs: Mapping[int, int]) -> bool:
+        """Compare every epoch with the table's."""
+        fence = {"partitions": list(epochs), "epochs": list(epochs.values())}
+        ((row,),) = await self._read_all((_STILL_OWNED,), fence)
+        return bool(row[0] == len(epochs))
+
+    async def close(self) -> None:
+        """Close both connections, dead or alive."""
+        for connection in (self._writer, self._reader):
+            if connection is not None:
+                with suppress(psycopg.Error):
+                    await connection.close()
+        self._writer = self._reader = None
+
+    async def _connect(self) -> AsyncConnection[TupleRow]:
+        try:
+            connection = await AsyncConnection.connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=CONNECT_SECONDS_MAX,
+                application_name="doorbuster-owner",
+            )
+            await connection.execute(_SETTINGS)
+        except psycopg.Error as error:
+            raise Unavailable(f"PostgreSQL can't be reached: {_first_line(error)}") from error
+        sql_arrays.register(connection)
+        return connection
+
+    async def _read_all(self, statements: tuple[str, ...], wanted: Mapping[str, Any]) -> list[list[TupleRow]]:
+        async with self._reading:
+            connection = self._reader
+            if connection is None or connection.closed:
+                raise Unavailable("no connection to PostgreSQL")
+            try:
+                return await _within(READ_SECONDS_MAX, _pipelined(connection, statements, wanted))
+            except psycopg.Error as error:
+                raise Unavailable(f"PostgreSQL failed a read: {_first_line(error)}") from error
+
+
+async def _pipelined(
+    connection: AsyncConnection[TupleRow], statements: tuple[str, ...], wanted: Mapping[str, Any]
+) -> list[list[TupleRow]]:
+    async with connection.pipeline():
+        cursors = [await connection.execute(statement, wanted) for statement in statements]
+        return [await cursor.fetchall() for cursor in cursors]
+
+
+async def _within(seconds: float, work: Awaitable[T]) -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError as error:
+        raise OutcomeUnknown from error
+
+
+def _commit_fault(error: psycopg.Error) -> Exception:
+    if error.sqlstate == STALE_EPOCH:
+        return StaleEpoch()
+    if isinstance(error, psycopg.OperationalError) or error.sqlstate is None:
+        return OutcomeUnknown()
+    return Rejected(_first_line(error))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _wanted(ids: list[tuple[str, bytes]]) -> dict[str, object]:
+    return {"skus": [sku for sku, _ in ids], "ids": [UUID(bytes=each) for _, each in ids]}
+
+
+def _reservations(rows: list[TupleRow]) -> dict[tuple[str, bytes], Reservation]:
+    found: dict[tuple[str, bytes], Reservation] = {}
+    for sku, reservation_id, warehouse_id, units, customer_id, drop_id, state, expires_at_us, order in rows:
+        key = (sku, reservation_id.bytes)
+        held = found.get(key)
+        if held is None:
+            found[key] = Reservation(
+                reservation_id.bytes,
+                units,
+                customer_id.bytes,
+                ((warehouse_id, units),),
+                expires_at_us,
+                drop_id.bytes if drop_id else b"",
+                STATES[state],
+                order or "",
+            )
+        else:
+            held.quantity += units
+            held.warehouses = (*held.warehouses, (warehouse_id, units))
+    return found
+
+
+def _drops(rows: list[TupleRow], taken: list[TupleRow]) -> dict[str, list[Drop]]:
+    taken_by: dict[bytes, dict[bytes, int]] = defaultdict(dict)
+    for drop_id, customer_id, units in taken:
+        taken_by[drop_id.bytes][customer_id.bytes] = units
+    drops: dict[str, list[Drop]] = defaultdict(list)
+    for sku, drop_id, starts, ends, price_minor, currency, quantity, limit, count in rows:
+        price = Money(price_minor, currency)
+        by = taken_by[drop_id.bytes]
+        drops[sku].append(Drop(drop_id.bytes, starts, ends, price, quantity, limit, count, by))
+    return drops
