@@ -10,15 +10,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
-
+from actors import wire
 from actors.directory import Directory
 from domain.commands import Command
 from domain.errors import DoorbusterError, Unavailable
 from domain.outcomes import Busy, NotMine, Outcome, Unsettled
-
-_encode_commands = msgspec.msgpack.Encoder().encode
-_decode_outcomes = msgspec.msgpack.Decoder(list[Outcome]).decode
 
 
 class Inventory(Protocol):
@@ -140,9 +136,9 @@ class InventoryClient:
 
     async def _call(self, lane: _Lane, batch: list[_Pending]) -> None:
         try:
-            payload = _encode_commands([pending.command for pending in batch])
+            payload = wire.encode([pending.command for pending in batch])
             reply = await self._calls.submit(lane.owner_id, lane.incarnation, payload)
-            self._settle(batch, _decode_outcomes(reply))
+            self._settle(batch, wire.decode_outcomes(reply))
         except DoorbusterError as fault:
             self._again(batch, str(fault))
         except asyncio.CancelledError:

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import msgspec
 import ray
 import redis.asyncio
 from ray.exceptions import GetTimeoutError, RayError
 
+from actors import wire
 from actors.directory import Directory
 from actors.inventory_client import ClientLimits, InventoryClient
 from actors.inventory_owner import InventoryOwner, OwnerCounters
@@ -43,8 +43,6 @@ FINISHED_LINGER_SECONDS = 1.0
 REDIS_SECONDS_MAX = 2.0
 
 T = TypeVar("T")
-_decode_commands = msgspec.msgpack.Decoder(list[Command]).decode
-_encode_outcomes = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +82,18 @@ class InventoryOwnerActor:
         store = PostgresInventoryStore(settings.database_url, owner_id, incarnation, node=self._node, pid=os.getpid())
         self._publisher = RedisStockPublisher(_redis_client(settings.redis_url))
         self._owner = InventoryOwner(store, self._publisher, clock_us=_clock_us, hold_seconds=settings.hold_seconds)
-        self._started: asyncio.Task[None] | None = None
+        # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
+        self._started = asyncio.get_running_loop().create_task(self._start())
         self._background: list[asyncio.Task[None]] = []
 
     async def submit(self, commands: bytes) -> bytes:
         """Decide encoded commands; return encoded outcomes."""
-        await self._ensure_started()
-        return _encode_outcomes(await self._owner.submit(_decode_commands(commands)))
+        await asyncio.shield(self._started)
+        return wire.encode(await self._owner.submit(wire.decode_commands(commands)))
 
     async def describe(self) -> OwnerDescription:
-        """Return counts and figures; starts the owner if that has not been done."""
-        await self._ensure_started()
+        """Return counts and figures."""
+        await asyncio.shield(self._started)
         return OwnerDescription(
             owner_id=self._owner_id,
             incarnation=self._incarnation,
@@ -108,23 +107,18 @@ class InventoryOwnerActor:
 
     async def hand_over(self, sku: str, partition_id: int) -> bool:
         """Give a SKU to another partition."""
-        await self._ensure_started()
+        await asyncio.shield(self._started)
         return await self._owner.hand_over(sku, partition_id)
 
     async def totals(self, skus: Sequence[str]) -> dict[str, Totals]:
         """Return what is in memory of these SKUs."""
-        await self._ensure_started()
+        await asyncio.shield(self._started)
         return {sku: stock.totals() for sku, stock in self._owner.totals(skus).items()}
 
     async def stop(self) -> None:
         """Commit what is decided and stop."""
         await self._owner.stop()
         await self._publisher.close()
-
-    async def _ensure_started(self) -> None:
-        if self._started is None:
-            self._started = asyncio.create_task(self._start())
-        await asyncio.shield(self._started)
 
     async def _start(self) -> None:
         await self._owner.start()
@@ -153,22 +147,26 @@ class SupervisorActor:
             owner_count=settings.owner_count,
             clock_seconds=time.monotonic,
         )
-        self._running: asyncio.Task[None] | None = None
+        # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
+        self._placed = asyncio.get_running_loop().create_task(self._place())
+        self._running = asyncio.get_running_loop().create_task(self._run())
 
-    async def start(self) -> bool:
-        """Place partitions and start owners, once; then say whether all of them serve.
+    async def is_ready(self) -> bool:
+        """Say whether every home owner serves.
 
         Raises: Unavailable when another cluster serves the database.
         """
-        if self._running is None:
-            self._running = asyncio.create_task(self._run())
-        if self._running.done():
-            await self._running
+        if not self._placed.done():
+            return False
+        await self._placed
         return await self._supervisor.all_ready()
 
-    async def _run(self) -> None:
+    async def _place(self) -> None:
         await self._pool.open(wait=False)
         await self._supervisor.start()
+
+    async def _run(self) -> None:
+        await self._placed
         await self._supervisor.run()
 
     async def stop(self) -> None:
@@ -185,7 +183,7 @@ class RayOwnerProcesses:
         self._handles: dict[tuple[str, int], Any] = {}
 
     def start(self, owner_id: str, incarnation: int) -> None:
-        """Create an owner's actor; it claims its partitions as soon as it is spoken to."""
+        """Create an owner's actor; it claims its partitions by itself."""
         InventoryOwnerActor.options(  # type: ignore[attr-defined]
             name=_actor_name(owner_id, incarnation),
             namespace=NAMESPACE,
@@ -338,7 +336,7 @@ def start_engine(settings: EngineSettings, seconds_max: float = START_SECONDS_MA
     give_up_at = time.monotonic() + seconds_max
     while True:
         try:
-            if ray.get(supervisor.start.remote(), timeout=max(0.1, give_up_at - time.monotonic())):
+            if ray.get(supervisor.is_ready.remote(), timeout=max(0.1, give_up_at - time.monotonic())):
                 return
         except GetTimeoutError as error:
             raise Unavailable("the inventory owners did not start in time") from error
