@@ -297,6 +297,5 @@ def check_external_postgres(url: str, *, version_min: int = 140_000) -> None:
         reason = str(error).strip().splitlines()
         raise ServerFault(f"DOORBUSTER_DATABASE_URL: {reason[0] if reason else 'no connection'}") from None
     if version < version_min:
-        raise ServerFault(
-            f"DOORBUSTER_DATABASE_URL: {where} is PostgreSQL {version // 10_000}, at least {version_min // 10_000} is needed"
-        )
+        found, needed = version // 10_000, version_min // 10_000
+        raise ServerFault(f"DOORBUSTER_DATABASE_URL: {where} is PostgreSQL {found}, at least {needed} is needed")

@@ -1,0 +1,42 @@
+# Everything a newcomer types. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+STAMP := .venv/.installed
+CATALOGUE ?=
+
+.PHONY: help setup demo test check bench
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything in it, the doorbuster command too
+
+demo: setup ## Open a shop, rehearse a drop of 1,000 units, prove it; CATALOGUE=path for your own products
+	$(BIN)/doorbuster demo $(if $(CATALOGUE),--catalogue "$(CATALOGUE)")
+
+test: setup ## Run the tests
+	$(BIN)/pytest
+
+check: setup ## Format, lint, types, imports, tests: what CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest
+
+bench: setup ## Measure Doorbuster against row locks, PostgreSQL and Redis Lua on this machine
+	$(BIN)/python -m loadtests.bench
+
+# The stamp is younger than what it was made from, so a second run does nothing.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with: make setup PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
+		--config-settings editable_mode=compat -e .
+	@touch $@

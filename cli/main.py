@@ -1,0 +1,127 @@
+"""The `doorbuster` command: what can be typed, and how errors look. Each command's work is in a module of its own."""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.data_directory import DataDirectory
+from cli.output import print_error, print_json, print_line
+from cli.settings import Settings, read_settings
+from domain.errors import DoorbusterError
+
+EXIT_FAULT = 2
+EXIT_NOT_CONSERVED = 1
+EXIT_INTERRUPTED = 130
+
+application = typer.Typer(
+    name="doorbuster",
+    help="A shop backend for flash sales: one owner for every product, durable answers, an audit that proves it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+loadtest = typer.Typer(help="Rehearse a flash sale against the running shop.", no_args_is_help=True)
+application.add_typer(loadtest, name="loadtest")
+
+# Typer carries a copy of Click or uses the one installed: either way this is the root of its own errors.
+_TypedWrong = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The instance's directory; DOORBUSTER_DATA_DIR.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Port = Annotated[int | None, typer.Option("--port", min=1, max=65_535, help="Where the shop listens.")]
+Units = Annotated[int, typer.Option("--units", min=0, help="Stock of each SKU whose line names none.")]
+
+
+@application.command("up")
+def up(port: Port = None, data_dir: DataDir = None) -> None:
+    """Run the shop in the foreground until Ctrl-C."""
+    from cli.up import run_shop
+
+    run_shop(_settings(data_dir, port))
+
+
+@application.command("status")
+def status(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Show who serves what, with process ids."""
+    from cli.status import show_status
+
+    show_status(_directory(data_dir), as_json=as_json)
+
+
+@application.command("audit")
+def audit(
+    data_dir: DataDir = None,
+    sku: Annotated[str | None, typer.Option(help="Audit this SKU alone.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is derived: the copies in Redis.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prove that nothing was oversold, lost or left behind; exit 1 with the discrepancies otherwise."""
+    from cli.auditing import audit_shop
+
+    if not audit_shop(_directory(data_dir), sku=sku, repair=repair, as_json=as_json):
+        raise typer.Exit(EXIT_NOT_CONSERVED)
+
+
+@application.command("import")
+def import_catalogue(
+    file: Annotated[Path, typer.Argument(help="JSONL or CSV, also .gz.")],
+    units: Units = 0,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Bring products and their stock into the running shop; bad lines are reported and left out."""
+    from cli.importing import import_file
+
+    import_file(_directory(data_dir), file, units=units, as_json=as_json)
+
+
+@application.command("settings")
+def settings(
+    as_json: Json = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for the docs.")] = False,
+) -> None:
+    """List every setting with its type, default and meaning."""
+    from cli.settings_table import show_settings
+
+    show_settings(as_json=as_json, as_markdown=as_markdown)
+
+
+@application.command("version")
+def version(as_json: Json = False) -> None:
+    """Print the version."""
+    number = importlib.metadata.version("doorbuster")
+    if as_json:
+        print_json({"version": number})
+    else:
+        print_line(f"doorbuster {number}")
+
+
+def run() -> None:
+    """Run the command: faults are one line and exit 2, never a traceback."""
+    try:
+        code = application(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(EXIT_INTERRUPTED)
+    except _TypedWrong as error:
+        print_error(error.format_message())
+        sys.exit(EXIT_FAULT)
+    except (DoorbusterError, OSError) as error:
+        print_error(str(error) or type(error).__name__)
+        sys.exit(EXIT_FAULT)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _settings(data_dir: Path | None, port: int | None = None) -> Settings:
+    given = {"data_dir": data_dir, "port": port}
+    return read_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def _directory(data_dir: Path | None) -> DataDirectory:
+    return DataDirectory(_settings(data_dir).data_dir)
+
+
+if __name__ == "__main__":
+    run()

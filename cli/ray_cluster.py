@@ -1,0 +1,100 @@
+"""An instance's Ray cluster: started inside `doorbuster up`, joined by the other commands.
+
+Imports Ray late: it reads the environment when it is imported.
+"""
+
+import contextlib
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cli.data_directory import RunningInstance
+from cli.ports import LOOPBACK
+from cli.ray_environment import apply_environment
+from cli.server_process import ServerFault
+
+NAMESPACE = "doorbuster"
+_OBJECT_STORE_BYTES = 128 * 1024 * 1024
+_CPUS_MIN = 4
+"""Logical CPUs that Ray hands out in fractions; fewer leave no room for owners, replicas and Serve's own actors."""
+_DIRECTORY_LENGTH_MAX = 40
+
+
+def make_ray_directory() -> Path:
+    """Make a directory for an instance's temporary files; its path is short since unix sockets go below it."""
+    base = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="doorbuster-", dir=base if len(base) <= _DIRECTORY_LENGTH_MAX else "/tmp"))
+
+
+def start_cluster(directory: Path) -> str:
+    """Start Ray in this process and return its address; the environment has to be applied already.
+
+    Raises: ServerFault.
+    """
+    _initialise(
+        address="local",
+        include_dashboard=False,
+        num_cpus=max(_CPUS_MIN, os.cpu_count() or 1),
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _temp_dir=str(directory / "ray"),
+        _node_ip_address=LOOPBACK,
+    )
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
+@contextlib.contextmanager
+def joined_cluster(instance: RunningInstance) -> Iterator[None]:
+    """Join a running instance's cluster for a while.
+
+    Raises: ServerFault.
+    """
+    apply_environment(instance.ray_environment)
+    _initialise(address=instance.ray_address, _node_ip_address=LOOPBACK)
+    try:
+        yield
+    finally:
+        leave_cluster()
+
+
+def leave_cluster() -> None:
+    """Leave the cluster; ends it when this process started it. Idempotent."""
+    import ray
+
+    ray.shutdown()
+
+
+def replica_pids() -> list[dict[str, Any]]:
+    """Return application, deployment and process id of each Serve replica in the joined cluster."""
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None:
+        return []
+    details = client.get_serve_details()
+    return [
+        {"application": application, "deployment": deployment, "pid": replica["pid"]}
+        for application, each in details.get("applications", {}).items()
+        for deployment, its in each.get("deployments", {}).items()
+        for replica in its.get("replicas", [])
+        if replica.get("pid") is not None
+    ]
+
+
+def _initialise(**options: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import ray
+
+        try:
+            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
+        except (RuntimeError, ConnectionError, OSError, ValueError) as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ServerFault(f"Ray did not start: {reason}") from error
+    for name in ("ray", "ray.serve", "ray._private"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,99 @@
+"""The settings: `DOORBUSTER_*` variables or a `.env` file. Only the command line reads them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.errors import DoorbusterError
+
+PREFIX = "DOORBUSTER_"
+SECRET_LENGTH_MIN = 32
+
+
+class SettingsFault(DoorbusterError):
+    """A setting has a value that can't be used."""
+
+
+class Settings(BaseSettings):
+    """What can be set from outside; the descriptions are what `doorbuster settings` prints."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    data_dir: Annotated[Path, Field(description="Where servers keep their data and a running instance is found")] = (
+        Path(".doorbuster")
+    )
+    host: Annotated[str, Field(description="Address the shop listens on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535, description="Port the shop listens on")] = 8000
+    database_url: Annotated[
+        SecretStr | None, Field(description="PostgreSQL 14 or newer to use; without it one is started")
+    ] = None
+    redis_url: Annotated[
+        SecretStr | None, Field(description="Redis 6.2 or Valkey to use; without it one is started")
+    ] = None
+    hold_seconds: Annotated[
+        float, Field(gt=0, le=604_800, description="How long a reservation holds before it expires")
+    ] = 900.0
+    operator_email: Annotated[
+        str | None, Field(description="E-mail of the first operator; made at first start if absent")
+    ] = None
+    operator_password: Annotated[
+        SecretStr | None, Field(description="Password of the first operator; made at first start if absent")
+    ] = None
+    secret_key: Annotated[
+        SecretStr | None,
+        Field(description="Signs session tokens, 32 characters or more; made at first start if absent"),
+    ] = None
+    owner_count: Annotated[int, Field(ge=1, le=64, description="Inventory owners, besides those of drops")] = 2
+    replica_count: Annotated[int, Field(ge=1, le=256, description="Serve replicas that answer HTTP")] = 1
+    drain_seconds: Annotated[
+        float, Field(ge=0, le=600, description="How long replicas go on answering while the shop stops")
+    ] = 0.0
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="Least severe lines in the logs")
+    ] = "INFO"
+
+
+def read_settings() -> Settings:
+    """Return the settings of this process.
+
+    Raises: SettingsFault with one line that names the variable.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsFault(f"{name}: {first['msg']}") from error
+    secret = settings.secret_key
+    if secret is not None and len(secret.get_secret_value()) < SECRET_LENGTH_MIN:
+        raise SettingsFault(f"{PREFIX}SECRET_KEY: has to have at least {SECRET_LENGTH_MIN} characters")
+    if (settings.operator_email is None) != (settings.operator_password is None):
+        raise SettingsFault(f"{PREFIX}OPERATOR_EMAIL and {PREFIX}OPERATOR_PASSWORD have to be given together")
+    return settings
+
+
+def describe_settings() -> Iterator[tuple[str, str, str, str]]:
+    """Yield name, type, default and meaning of each setting."""
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else str(field.default)
+        yield PREFIX + name.upper(), _TYPES[name], default, field.description or ""
+
+
+_TYPES = {
+    "data_dir": "path",
+    "host": "address",
+    "port": "integer",
+    "database_url": "URL",
+    "redis_url": "URL",
+    "hold_seconds": "seconds",
+    "operator_email": "text",
+    "operator_password": "secret",
+    "secret_key": "secret",
+    "owner_count": "integer",
+    "replica_count": "integer",
+    "drain_seconds": "seconds",
+    "log_level": "DEBUG, INFO, WARNING or ERROR",
+}

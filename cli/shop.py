@@ -1,0 +1,217 @@
+"""One instance of the shop: stores, Ray cluster, owners and HTTP front, started and stopped in order."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import msgspec
+
+from cli.data_directory import DataDirectory, RunningInstance
+from cli.first_operator import OperatorCredentials, ensure_operator
+from cli.ports import is_free
+from cli.ray_cluster import leave_cluster, make_ray_directory, start_cluster
+from cli.ray_environment import apply_environment, ray_environment
+from cli.server_process import ServerFault, stop
+from cli.settings import Settings
+from cli.stores_in_use import StoresInUse
+from cli.sweeper import MARK, start_sweeper, sweep
+from domain.errors import DoorbusterError
+from stores.migrator import migrate
+
+if TYPE_CHECKING:
+    from actors.ray_actors import EngineSettings
+
+READY_SECONDS_MAX = 120.0
+_POLL_SECONDS = 0.2
+_SWEEP_SECONDS_MAX = 20.0
+
+Say = Callable[[str], None]
+
+
+class Shop:
+    """Start it, watch over it, stop it; all from the main thread, while holding the directory's lock."""
+
+    def __init__(self, settings: Settings, directory: DataDirectory, say: Say) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._say = say
+        self._stores: StoresInUse | None = None
+        self._ray_directory: Path | None = None
+        self._sweeper: subprocess.Popen[bytes] | None = None
+        self._cluster_started = False
+        self._instance: RunningInstance | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the shop answers."""
+        host = self._settings.host
+        return f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{self._settings.port}"
+
+    def start(self) -> RunningInstance:
+        """Return when `/readyz` answers 200.
+
+        Raises: DoorbusterError with one line that says what is wrong; `stop` has to be called then too.
+        """
+        if not is_free(self._settings.port, self._settings.host):
+            raise ServerFault(f"port {self._settings.port} is in use; choose another with --port")
+        self._sweep_last_run()
+        stores = self._start_stores()
+        secrets = self._directory.secrets()
+        operator = ensure_operator(stores.database_url, self._settings, secrets)
+        if operator.made_now:
+            self._say(f"First operator, told only now: {operator.email} with password {operator.password}")
+        self._start_cluster(stores, operator)
+        self._start_engine()
+        self._start_http(secrets.secret_key)
+        self._wait_until_ready()
+        return self.instance
+
+    @property
+    def instance(self) -> RunningInstance:
+        """What other commands are told."""
+        assert self._instance is not None, "the shop has not started"
+        return self._instance
+
+    def revive_stores(self) -> None:
+        """Start again what has died of PostgreSQL and Valkey; owners and replicas connect anew by themselves.
+
+        Raises: ServerFault when it keeps dying.
+        """
+        if self._stores is not None:
+            self._stores.revive(self._tell_restart)
+
+    def stop(self) -> None:
+        """Stop all that was started, in the order that loses nothing; does what is left to do after a failed start."""
+        if self._cluster_started:
+            self._stop_serving()
+        if self._sweeper is not None and self._sweeper.stdin is not None:
+            self._sweeper.stdin.close()
+            stop(self._sweeper, [(signal.SIGCONT, _SWEEP_SECONDS_MAX)])
+        if self._stores is not None:
+            self._stores.stop()
+        self._directory.withdraw()
+
+    def _sweep_last_run(self) -> None:
+        """A machine that lost its power, or a sweeper that was killed too, may have left something."""
+        last = self._directory.last_announced()
+        if last is not None:
+            sweep(Path(last.ray_directory))
+            self._directory.withdraw()
+
+    def _start_stores(self) -> StoresInUse:
+        self._say("Starting PostgreSQL and Valkey" if self._settings.database_url is None else "Connecting the stores")
+        stores = self._stores = StoresInUse(self._directory, self._settings)
+        stores.start()
+        applied = migrate(stores.database_url)
+        if applied:
+            self._say(f"Tables brought up to date: {', '.join(applied)}")
+        return stores
+
+    def _start_cluster(self, stores: StoresInUse, operator: OperatorCredentials) -> None:
+        self._say("Starting Ray")
+        self._directory.make_token()
+        directory = make_ray_directory()
+        self._sweeper = start_sweeper(directory)
+        environment = ray_environment(directory, self._directory.token, drain_seconds=self._settings.drain_seconds)
+        apply_environment(environment)
+        self._cluster_started = True
+        address = start_cluster(directory)
+        self._instance = RunningInstance(
+            pid=os.getpid(),
+            url=self.url,
+            database_url=stores.database_url,
+            redis_url=stores.redis_url,
+            hold_seconds=self._settings.hold_seconds,
+            owner_count=self._settings.owner_count,
+            operator_email=operator.email,
+            operator_password=operator.password,
+            postgres_pid=stores.postgres.pid if stores.postgres else None,
+            valkey_pid=stores.valkey.pid if stores.valkey else None,
+            ray_address=address,
+            ray_environment={name: text for name, text in environment.items() if name != MARK},
+            ray_directory=str(directory),
+        )
+        self._directory.announce(self._instance)
+
+    def _start_engine(self) -> None:
+        from actors.ray_actors import start_engine
+
+        self._say("Starting the inventory owners")
+        start_engine(engine_settings(self.instance))
+
+    def _start_http(self, secret_key: str) -> None:
+        from ray import serve as ray_serve
+        from serve.application import ShopSettings, build_application
+
+        self._say("Starting the HTTP front")
+        own_key = self._settings.secret_key
+        shop = ShopSettings(
+            database_url=self.instance.database_url,
+            redis_url=self.instance.redis_url,
+            secret_key=own_key.get_secret_value() if own_key else secret_key,
+            hold_seconds=self._settings.hold_seconds,
+            owner_count=self._settings.owner_count,
+            replica_count=self._settings.replica_count,
+            log_level=self._settings.log_level,
+        )
+        ray_serve.start(http_options={"host": self._settings.host, "port": self._settings.port})
+        ray_serve.run(build_application(shop), name="shop", route_prefix="/")
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        reason = "no answer"
+        while time.monotonic() < deadline:
+            try:
+                answer = httpx.get(f"{self.url}/readyz", timeout=5.0)
+            except httpx.HTTPError as error:
+                reason = str(error) or type(error).__name__
+            else:
+                if answer.status_code == httpx.codes.OK:
+                    return
+                reason = answer.text
+            time.sleep(_POLL_SECONDS)
+        raise ServerFault(f"the shop did not get ready within {READY_SECONDS_MAX:.0f} s: {reason[:200]}")
+
+    def _tell_restart(self, name: str) -> None:
+        stores = self._stores
+        assert stores is not None
+        self._instance = msgspec.structs.replace(
+            self.instance,
+            postgres_pid=stores.postgres.pid if stores.postgres else None,
+            valkey_pid=stores.valkey.pid if stores.valkey else None,
+        )
+        self._directory.announce(self._instance)
+        self._say(f"{name} had died and is running again")
+
+    def _stop_serving(self) -> None:
+        """Requests first, then decisions, then the cluster under both."""
+        import ray
+        from ray import serve as ray_serve
+        from ray.exceptions import RayError
+
+        from actors.ray_actors import stop_engine
+
+        if ray.is_initialized():
+            for step in (ray_serve.shutdown, stop_engine):
+                # What doesn't stop in order is swept; owners are fenced and what they answered is durable.
+                with contextlib.suppress(RayError, RuntimeError, TimeoutError, DoorbusterError):
+                    step()
+        leave_cluster()
+
+
+def engine_settings(instance: RunningInstance) -> "EngineSettings":
+    """Return what a process needs to reach a running instance's owners."""
+    from actors.ray_actors import EngineSettings
+
+    return EngineSettings(
+        database_url=instance.database_url,
+        redis_url=instance.redis_url,
+        hold_seconds=instance.hold_seconds,
+        owner_count=instance.owner_count,
+    )
