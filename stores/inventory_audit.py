@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from domain.audit import SkuFacts
@@ -11,7 +11,13 @@ from stores.connections import Pool, lease
 AUDIT_STATEMENT_SECONDS_MAX = 120
 
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_NEXT_SKUS = "SELECT sku FROM skus WHERE sku > %s ORDER BY sku LIMIT %s"
+_NEXT_SKUS = "SELECT sku FROM skus WHERE sku > %(after)s AND sku <= %(last)s ORDER BY sku LIMIT %(limit)s"
+_RANGES = """
+SELECT min(sku), max(sku) FROM (SELECT sku, ntile(%s) OVER (ORDER BY sku) AS part FROM skus) AS parts
+GROUP BY part ORDER BY part
+"""
+LAST_SKU = chr(0x10FFFF)
+"""Sorts behind every SKU."""
 _COUNT = "SELECT count(*) FROM skus"
 _STOCK = """
 SELECT sku, warehouse_id, on_hand, reserved, allocated, version FROM inventory_stock WHERE sku = ANY(%s)
@@ -52,17 +58,25 @@ class AuditReads:
             row = await (await connection.execute(_COUNT)).fetchone()
         return int(row[0]) if row else 0
 
-    async def next_skus(self, after: str, limit: int) -> list[str]:
-        """Return registered SKUs in order, from behind `after` on."""
+    async def next_skus(self, after: str, limit: int, last: str = LAST_SKU) -> list[str]:
+        """Return registered SKUs in order, from behind `after` up to `last`."""
+        wanted = {"after": after, "limit": limit, "last": last}
         async with lease(self._pool) as connection:
-            rows = await (await connection.execute(_NEXT_SKUS, [after, limit])).fetchall()
+            rows = await (await connection.execute(_NEXT_SKUS, wanted)).fetchall()
         return [sku for (sku,) in rows]
 
-    async def facts(self, skus: list[str]) -> dict[str, SkuFacts]:
-        """Read all accounts of some SKUs in one snapshot."""
+    async def ranges(self, count: int) -> list[tuple[str, str]]:
+        """Split the registered SKUs into at most `count` ranges of equal size: (first, last) of each."""
+        async with lease(self._pool) as connection:
+            return await (await connection.execute(_RANGES, [count])).fetchall()
+
+    async def facts(self, skus: list[str], snapshot: str | None = None) -> dict[str, SkuFacts]:
+        """Read all accounts of some SKUs in one snapshot: a new one, or one that another session has exported."""
         facts = {sku: SkuFacts(sku) for sku in skus}
         async with lease(self._pool) as connection, connection.transaction():
             await connection.execute(_SNAPSHOT)
+            if snapshot is not None:
+                await connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
             await connection.execute(f"SET LOCAL statement_timeout = '{AUDIT_STATEMENT_SECONDS_MAX}s'")
             await _read_stock(connection, skus, facts)
             await _read_ledger(connection, skus, facts)
