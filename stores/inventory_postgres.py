@@ -118,8 +118,9 @@ class PostgresInventoryStore:
         self._writer = await self._connect()
         self._reader = await self._connect()
         try:
-            return await _within(READ_SECONDS_MAX, self._claim(self._writer))
-        except psycopg.Error as error:
+            async with asyncio.timeout(READ_SECONDS_MAX):
+                return await self._claim(self._writer)
+        except (psycopg.Error, TimeoutError) as error:
             raise Unavailable(f"PostgreSQL refused the claim: {_first_line(error)}") from error
 
     async def _claim(self, connection: AsyncConnection[TupleRow]) -> Claim | None:
@@ -237,12 +238,16 @@ class PostgresInventoryStore:
 
     async def _read_all(self, statements: tuple[str, ...], wanted: Mapping[str, Any]) -> list[list[TupleRow]]:
         async with self._reading:
+            if self._reader is None or self._reader.closed:
+                self._reader = await self._connect()
             connection = self._reader
-            if connection is None or connection.closed:
-                raise Unavailable("no connection to PostgreSQL")
             try:
-                return await _within(READ_SECONDS_MAX, _pipelined(connection, statements, wanted))
-            except psycopg.Error as error:
+                async with asyncio.timeout(READ_SECONDS_MAX):
+                    return await _pipelined(connection, statements, wanted)
+            except (psycopg.Error, TimeoutError) as error:
+                # Not used again, whatever its state: reads have no turn to keep, and the next one connects anew.
+                with suppress(psycopg.Error):
+                    await connection.close()
                 raise Unavailable(f"PostgreSQL failed a read: {_first_line(error)}") from error
 
 
