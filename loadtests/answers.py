@@ -1,4 +1,4 @@
-"""Answers: what each simulated shopper was told, one line a request, written in the rush and read after it."""
+"""Answers: what each simulated shopper was told, one line a request, written in the rush, read after it."""
 
 from collections.abc import Iterator
 from pathlib import Path

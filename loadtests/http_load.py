@@ -36,8 +36,8 @@ class LoadFigures:
     """What a run measured. `latencies_ms` and `statuses` run in parallel and leave the warm-up out."""
 
     seconds: float = 0.0
-    latencies_ms: array[float] = field(default_factory=lambda: array("f"))
-    statuses: array[int] = field(default_factory=lambda: array("H"))
+    latencies_ms: "array[float]" = field(default_factory=lambda: array("f"))
+    statuses: "array[int]" = field(default_factory=lambda: array("H"))
     errors: int = 0
 
     @property
