@@ -175,9 +175,7 @@ def _replays(key: str, first: Answer, told: Sequence[Answer]) -> list[Discrepanc
             detail = f"{_promise(first)} became {_promise(answer)}"
             found.append(Discrepancy(kind="replay-mismatch", subject=key, detail=detail))
         elif answer.status == CREATED and not answer.replayed:
-            found.append(
-                Discrepancy(kind="replay-mismatch", subject=key, detail="a replay was not marked as one")
-            )
+            found.append(Discrepancy(kind="replay-mismatch", subject=key, detail="a replay was not marked as one"))
         elif answer.status not in RETRIABLE_STATUSES and answer.status != CREATED:
             detail = f"held before, then answered {answer.status} {answer.problem}"
             found.append(Discrepancy(kind="replay-mismatch", subject=key, detail=detail))
@@ -192,9 +190,7 @@ def _shared(first: Answer, earlier: Answer | None) -> list[Discrepancy]:
     if earlier is None:
         return []
     detail = f"promised to shoppers {earlier.shopper} and {first.shopper}"
-    return [
-        Discrepancy(kind="oversold", subject=first.reservation_id, detail=detail, units=first.quantity_held)
-    ]
+    return [Discrepancy(kind="oversold", subject=first.reservation_id, detail=detail, units=first.quantity_held)]
 
 
 def _losses(promised: Mapping[str, Answer], truth: ShopTruth) -> tuple[int, int, list[Discrepancy]]:
@@ -236,9 +232,7 @@ def _over_limit(promised: Iterable[Answer], truth: ShopTruth) -> list[Discrepanc
     ]
 
 
-def _balance(
-    promised: Iterable[Answer], truth: ShopTruth, lapsed: int, unresolved_units: int
-) -> list[Discrepancy]:
+def _balance(promised: Iterable[Answer], truth: ShopTruth, lapsed: int, unresolved_units: int) -> list[Discrepancy]:
     """Units set aside, units still for sale and units promised must add up."""
     promised_units = sum(a.quantity_held for a in promised)
     found: list[Discrepancy] = []
@@ -248,29 +242,19 @@ def _balance(
         found.append(Discrepancy(kind="oversold", subject=truth.sku, detail=detail, units=over))
     uncounted = (promised_units - lapsed) - (truth.units - truth.remaining)
     if uncounted > max(0, promised_units - truth.units):
-        detail = (
-            f"{uncounted:,} units are promised and still counted as for sale ({truth.remaining:,} remaining)"
-        )
+        detail = f"{uncounted:,} units are promised and still counted as for sale ({truth.remaining:,} remaining)"
         found.append(Discrepancy(kind="oversold", subject=truth.sku, detail=detail, units=uncounted))
     elif -uncounted > unresolved_units:
         detail = f"{-uncounted:,} units are taken, and no shopper was told that they have them"
         found.append(
-            Discrepancy(
-                kind="left-behind", subject=truth.sku, detail=detail, units=-uncounted - unresolved_units
-            )
+            Discrepancy(kind="left-behind", subject=truth.sku, detail=detail, units=-uncounted - unresolved_units)
         )
     return found
 
 
-def _left_on_the_shelf(
-    requests: Iterable[Sequence[Answer]], truth: ShopTruth, lapsed: int
-) -> list[Discrepancy]:
+def _left_on_the_shelf(requests: Iterable[Sequence[Answer]], truth: ShopTruth, lapsed: int) -> list[Discrepancy]:
     """Units for sale at the end although somebody who would have taken them was sent away."""
-    refused = [
-        told[-1].quantity
-        for told in requests
-        if told[-1].status == CONFLICT and told[-1].problem == "sold-out"
-    ]
+    refused = [told[-1].quantity for told in requests if told[-1].status == CONFLICT and told[-1].problem == "sold-out"]
     shelf = truth.remaining - lapsed
     if not refused or shelf < min(refused):
         return []
@@ -282,9 +266,7 @@ def _books(truth: ShopTruth) -> list[Discrepancy]:
     """The shop's own totals and its audit."""
     found = [Discrepancy(kind="audit", subject=truth.sku, detail=told) for told in truth.audit_discrepancies]
     if not truth.audit_ok and not found:
-        found.append(
-            Discrepancy(kind="audit", subject=truth.sku, detail="the audit failed and named no discrepancy")
-        )
+        found.append(Discrepancy(kind="audit", subject=truth.sku, detail="the audit failed and named no discrepancy"))
     totals = truth.totals
     if (
         totals.on_hand != totals.reserved + totals.allocated + totals.available

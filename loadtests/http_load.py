@@ -58,7 +58,7 @@ class LoadFigures:
 
 
 def build_request(
-    method: str, path: str, host: str, *, token: str = "", body: bytes = b"", key: str = ""
+    method: str, path: str, *, host: str = "localhost", token: str = "", body: bytes = b"", key: str = ""
 ) -> bytes:
     """Return the bytes of a request that keeps its connection open."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
@@ -71,9 +71,7 @@ def build_request(
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
-async def run_load(
-    plan: LoadPlan, requests: Sequence[bytes], on_answer: OnAnswer | None = None
-) -> LoadFigures:
+async def run_load(plan: LoadPlan, requests: Sequence[bytes], on_answer: OnAnswer | None = None) -> LoadFigures:
     """Send the requests in turn, again and again, and return what was measured.
 
     Raises:
