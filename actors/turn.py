@@ -4,6 +4,7 @@ Nothing here waits, so nothing comes between a decision and its effect.
 """
 
 import heapq
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -35,7 +36,8 @@ class Turn:
 
     def __init__(self, *, hold_us: int) -> None:
         self._hold_us = hold_us
-        self._due: list[tuple[int, bytes, Stock]] = []
+        self._due: list[tuple[int, int, bytes, Stock]] = []
+        self._due_numbers = itertools.count()
         self._operations: OrderedDict[tuple[str, bytes], FoundOperation] = OrderedDict()
         self.group = CommitGroup()
         self._decide: Mapping[type, Callable[[Stock, Any, int], Outcome]] = {
@@ -61,13 +63,13 @@ class Turn:
         """Queue the live holds of a SKU that was just loaded for expiry."""
         for held in stock.reservations.values():
             if held.state == "reserved":
-                heapq.heappush(self._due, (held.expires_at_us, held.reservation_id, stock))
+                self._await_expiry(stock, held)
 
     def expire_due(self, now_us: int) -> int:
         """Let lapsed holds go, oldest first and `EXPIRED_PER_TURN_MAX` at most; return how many."""
         due, expired = self._due, 0
         while due and due[0][0] <= now_us and expired < EXPIRED_PER_TURN_MAX:
-            _, reservation_id, stock = heapq.heappop(due)
+            _, _, reservation_id, stock = heapq.heappop(due)
             held = stock.reservations.get(reservation_id)
             if held is not None and held.state == "reserved" and held.expires_at_us <= now_us:
                 self._end(stock, held, Movement.EXPIRE)
@@ -76,7 +78,7 @@ class Turn:
 
     def forget(self, sku: str) -> None:
         """Stop watching a SKU that leaves this owner's memory."""
-        kept = [entry for entry in self._due if entry[2].sku != sku]
+        kept = [entry for entry in self._due if entry[3].sku != sku]
         if len(kept) < len(self._due):
             self._due = kept
             heapq.heapify(self._due)
@@ -91,6 +93,11 @@ class Turn:
         """Say whether an operation's first answer is in memory."""
         return (sku, operation_id) in self._operations
 
+    def _await_expiry(self, stock: Stock, held: Reservation) -> None:
+        # The number settles ties: one id may be used on two SKUs, and stocks have no order.
+        entry = (held.expires_at_us, next(self._due_numbers), held.reservation_id, stock)
+        heapq.heappush(self._due, entry)
+
     def _reserve(self, stock: Stock, wanted: Reserve, now_us: int) -> Outcome:
         outcome = decisions.reserve(stock, wanted, now_us, self._hold_us)
         if type(outcome) is Reserved and not outcome.replayed:
@@ -103,7 +110,7 @@ class Turn:
                 outcome.drop_id,
             )
             stock.hold(held)
-            heapq.heappush(self._due, (held.expires_at_us, held.reservation_id, stock))
+            self._await_expiry(stock, held)
             self.group.move(stock, Movement.RESERVE, held)
         return outcome
 
