@@ -108,7 +108,10 @@ class InventoryStore(Protocol):
     """
 
     async def claim(self) -> Claim | None:
-        """Raise the epoch of every partition placed with this owner; None when a later incarnation exists."""
+        """Raise the epoch of every partition placed with this owner.
+
+        None when the owner is retired, a later incarnation exists, or this one has been restarted in another process.
+        """
 
     async def load(self, skus: list[str]) -> dict[str, Stock]:
         """Read SKUs with their live reservations and drops; unknown ones are left out."""

@@ -29,7 +29,11 @@ INSERT INTO inventory_owners AS o (owner_id, incarnation, node, pid)
 VALUES (%(owner_id)s, %(incarnation)s, %(node)s, %(pid)s)
 ON CONFLICT (owner_id) DO UPDATE
 SET incarnation = excluded.incarnation, node = excluded.node, pid = excluded.pid, claimed_at = now()
-WHERE o.incarnation <= excluded.incarnation AND NOT o.retired
+WHERE NOT o.retired AND (
+    o.incarnation < excluded.incarnation
+    OR o.incarnation = excluded.incarnation
+    AND (NOT %(has_claimed)s OR (o.node, o.pid) = (excluded.node, excluded.pid))
+)
 RETURNING o.incarnation
 """
 _CLAIM_PARTITIONS = """
@@ -111,6 +115,7 @@ class PostgresInventoryStore:
         self._writer: AsyncConnection[TupleRow] | None = None
         self._reader: AsyncConnection[TupleRow] | None = None
         self._reading = asyncio.Lock()
+        self._has_claimed = False
 
     async def claim(self) -> Claim | None:
         """Raise the epochs of this owner's partitions on fresh connections."""
@@ -119,13 +124,17 @@ class PostgresInventoryStore:
         self._reader = await self._connect()
         try:
             async with asyncio.timeout(READ_SECONDS_MAX):
-                return await self._claim(self._writer)
+                claim = await self._claim(self._writer)
         except (psycopg.Error, TimeoutError) as error:
             raise Unavailable(f"PostgreSQL refused the claim: {_first_line(error)}") from error
+        self._has_claimed = self._has_claimed or claim is not None
+        return claim
 
     async def _claim(self, connection: AsyncConnection[TupleRow]) -> Claim | None:
         async with connection.transaction():
-            owner = await connection.execute(_CLAIM_OWNER, self._identity)
+            # A process that has claimed and finds another one's name has been restarted elsewhere: it may not
+            # claim back, or the two would fence each other for ever.
+            owner = await connection.execute(_CLAIM_OWNER, {**self._identity, "has_claimed": self._has_claimed})
             if await owner.fetchone() is None:
                 return None
             partitions = await connection.execute(_CLAIM_PARTITIONS, self._identity)
