@@ -68,6 +68,7 @@ SELECT operation, fingerprint, status, response FROM idempotency_keys WHERE call
 _REMEMBER = """
 UPDATE idempotency_keys SET status = %(status)s, response = %(response)s WHERE caller_id = %(caller)s AND key = %(key)s
 """
+_COMPLETE = "UPDATE idempotency_keys SET status = %(status)s WHERE caller_id = %(caller)s AND key = %(key)s"
 _DELETE_OLD = "DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(days => %(days)s)"
 
 Connection = AsyncConnection[TupleRow]
@@ -144,6 +145,16 @@ class IdempotencyKeys:
         async with lease(self._pool) as connection:
             await connection.execute(_WITHOUT_FLUSH)
             await connection.execute(_FORGET, arguments)
+
+    async def complete(self, claim: Claim, status: int) -> None:
+        """Keep a key for good whose operation leaves no record under an id of its own (a release, an allocation).
+
+        Raises: Unavailable
+        """
+        async with lease(self._pool) as connection:
+            await connection.execute(
+                _COMPLETE, {"caller": UUID(bytes=claim.caller_id), "key": claim.key, "status": status}
+            )
 
     async def run_once(
         self, claim: Claim | None, mutate: Callable[[Connection], Awaitable[Answer]]
