@@ -1,0 +1,128 @@
+"""Owner engine against a row lock: durable reservations a second of one hot SKU, alternately on one PostgreSQL.
+
+The engine runs as it does in the shop: an owner actor in a process of its own, called through Ray with encoded
+batches, two or more calls in flight, one commit after another with fsync on. The baseline is what a shop without an
+owner does: `UPDATE` of the hot row and `INSERT` of the reservation in one transaction (`row_lock`).
+
+    python -m loadtests.bench.engine_bench --json engine.json
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psycopg
+from rich.console import Console
+
+from actors import wire
+from actors.ray_actors import RayOwnerProcesses
+from domain.commands import Reserve, Restock
+from domain.identity import partition_of
+from domain.outcomes import Reserved, StockChanged
+from loadtests.bench.figures import Figure, print_figures
+from loadtests.bench.row_lock import RowLock
+from loadtests.bench.scratch_shop import ScratchShop, scratch_shop
+
+STOCK_UNITS = 1_000_000_000
+BATCHES = ((64, 8), (256, 8), (1_024, 4))
+"""Commands in one call, and calls in flight."""
+
+
+class HotSku:
+    """One SKU, its owner, and commands for it that are made before they are timed."""
+
+    def __init__(self, shop: ScratchShop, sku: str) -> None:
+        self._processes = RayOwnerProcesses()
+        self._sku = sku
+        with psycopg.connect(shop.database_url, autocommit=True) as connection:
+            connection.execute(
+                "INSERT INTO skus (sku, top_category, seller_id, partition_id) "
+                "VALUES (%s, 'bench', gen_random_uuid(), %s)",
+                [sku, partition_of(sku)],
+            )
+            row = connection.execute(
+                "SELECT o.owner_id, o.incarnation FROM inventory_partitions JOIN inventory_owners o USING (owner_id) "
+                "WHERE partition_id = %s",
+                [partition_of(sku)],
+            ).fetchone()
+        assert row is not None, "every home partition has an owner"
+        self._owner: tuple[str, int] = (row[0], row[1])
+
+    async def restock(self) -> None:
+        """Put more on hand than any run can reserve."""
+        (outcome,) = await self._submit(wire.encode([Restock(os.urandom(16), self._sku, "main", STOCK_UNITS)]))
+        assert isinstance(outcome, StockChanged), outcome
+
+    async def reserve(self, seconds: float, batch: int, calls: int) -> float:
+        """Reserve one unit again and again for some seconds; return reservations a second, all durable."""
+        batches = self._batches(batch)
+        ready = [next(batches) for _ in range(calls)]
+        started = time.perf_counter()
+        stop_at = started + seconds
+        counts = await asyncio.gather(*(self._caller(each, batches, stop_at) for each in ready))
+        return sum(counts) / (time.perf_counter() - started)
+
+    async def _caller(self, first: bytes, batches: Iterator[bytes], stop_at: float) -> int:
+        count, payload = 0, first
+        while True:
+            outcomes = await self._submit(payload)
+            assert all(type(each) is Reserved for each in outcomes), outcomes[0]
+            count += len(outcomes)
+            if time.perf_counter() >= stop_at:
+                return count
+            payload = next(batches)
+
+    async def _submit(self, payload: bytes) -> list[object]:
+        return list(wire.decode_outcomes(await self._processes.submit(*self._owner, payload)))
+
+    def _batches(self, size: int) -> Iterator[bytes]:
+        while True:
+            stamp = time.time_ns() // 1_000_000
+            yield wire.encode(
+                [Reserve(stamp.to_bytes(6) + os.urandom(10), self._sku, 1, os.urandom(16)) for _ in range(size)]
+            )
+
+
+async def run(shop: ScratchShop, rounds: int, seconds: float, console: Console) -> list[Figure]:
+    """Alternate baseline and engine for some rounds."""
+    row_lock = RowLock(shop.database_url)
+    row_lock.prepare()
+    hot = HotSku(shop, f"BENCH-{time.time_ns()}")
+    await hot.restock()
+    baseline = Figure("row lock: UPDATE + INSERT, pgbench, 16 connections", "reservations/s")
+    figures = [
+        Figure(f"owner engine, batches of {batch}, {calls} calls in flight", "reservations/s", baseline=baseline.name)
+        for batch, calls in BATCHES
+    ]
+    await hot.reserve(1.0, 256, 4)  # Warm-up: plans, pages and connections.
+    for number in range(rounds):
+        console.print(f"round {number + 1} of {rounds}")
+        baseline.runs.append(row_lock.measure(seconds))
+        for figure, (batch, calls) in zip(figures, BATCHES, strict=True):
+            figure.runs.append(await hot.reserve(seconds, batch, calls))
+    return [baseline, *figures]
+
+
+def main() -> int:
+    """Run the benchmark on a scratch shop; about two minutes with the defaults."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    arguments = parser.parse_args()
+    console = Console()
+    with scratch_shop(console) as shop, shop.joined_ray():
+        figures = asyncio.run(run(shop, arguments.rounds, arguments.seconds, console))
+    print_figures(figures, console)
+    if arguments.json:
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
