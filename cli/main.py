@@ -1,6 +1,7 @@
 """The `doorbuster` command: what can be typed, and how errors look. Each command's work is in a module of its own."""
 
 import importlib.metadata
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,7 @@ loadtest = typer.Typer(help="Rehearse a flash sale against the running shop.", n
 application.add_typer(loadtest, name="loadtest")
 
 # Typer carries a copy of Click or uses the one installed: either way this is the root of its own errors.
-_TypedWrong = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+_TypedWrong: type[Exception] = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The instance's directory; DOORBUSTER_DATA_DIR.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -106,10 +107,15 @@ def run() -> None:
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
     except _TypedWrong as error:
-        print_error(error.format_message())
+        print_error(str(getattr(error, "message", error)))
         sys.exit(EXIT_FAULT)
     except (DoorbusterError, OSError) as error:
         print_error(str(error) or type(error).__name__)
+        sys.exit(EXIT_FAULT)
+    except Exception as error:
+        if os.environ.get("DOORBUSTER_LOG_LEVEL") == "DEBUG":
+            raise
+        print_error(f"unexpected {type(error).__name__}: {error} (DOORBUSTER_LOG_LEVEL=DEBUG shows where)")
         sys.exit(EXIT_FAULT)
     sys.exit(code if isinstance(code, int) else 0)
 

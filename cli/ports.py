@@ -22,12 +22,20 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
-def find_free_port(*, exclude: frozenset[int] = frozenset()) -> int:
+def find_free_port() -> int:
     """Return a port that nobody listens on; the caller takes it right away."""
+    return find_free_ports(1)[0]
+
+
+def find_free_ports(count: int) -> list[int]:
+    """Return different ports that nobody listens on."""
+    found: list[int] = []
     for port in _candidates(1):
-        if port not in exclude and is_free(port) and is_free(port, ""):
-            return port
-    raise OSError("no free TCP port found")
+        if port not in found and is_free(port) and is_free(port, ""):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError(f"no {count} free TCP ports found")
 
 
 def find_free_range(size: int) -> int:

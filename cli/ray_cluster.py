@@ -6,6 +6,7 @@ Imports Ray late: it reads the environment when it is imported.
 import contextlib
 import logging
 import os
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -21,13 +22,11 @@ NAMESPACE = "doorbuster"
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _CPUS_MIN = 4
 """Logical CPUs that Ray hands out in fractions; fewer leave no room for owners, replicas and Serve's own actors."""
-_DIRECTORY_LENGTH_MAX = 40
 
 
 def make_ray_directory() -> Path:
     """Make a directory for an instance's temporary files; its path is short since unix sockets go below it."""
-    base = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="doorbuster-", dir=base if len(base) <= _DIRECTORY_LENGTH_MAX else "/tmp"))
+    return Path(tempfile.mkdtemp(prefix="door-", dir="/tmp"))
 
 
 def start_cluster(directory: Path) -> str:
@@ -86,15 +85,39 @@ def replica_pids() -> list[dict[str, Any]]:
     ]
 
 
+@contextlib.contextmanager
+def ray_faults(doing: str) -> Iterator[None]:
+    """Translate Ray's faults into one line of ours, with the last line of what Ray says.
+
+    Raises: ServerFault.
+    """
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except (RayError, RuntimeError, TimeoutError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ServerFault(f"{doing}: {lines[-1] if lines else type(error).__name__}") from error
+
+
 def _initialise(**options: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import ray
+        from ray._private import utils as ray_utils
 
+        # Ray takes SIGTERM for itself, in Python and in its native part, to leave in the middle of what it does;
+        # we stop in order instead, and take it back at the first moment.
+        ours = signal.getsignal(signal.SIGTERM)
+        ray_utils.set_sigterm_handler = lambda _handler: signal.signal(signal.SIGTERM, ours)
         try:
             ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (RuntimeError, ConnectionError, OSError, ValueError) as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ServerFault(f"Ray did not start: {reason}") from error
-    for name in ("ray", "ray.serve", "ray._private"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        finally:
+            signal.signal(signal.SIGTERM, ours)
+    # Serve sets its logger up when it is imported: quieten it after that.
+    from ray import serve as ray_serve
+
+    logging.getLogger(ray_serve.__name__).setLevel(logging.ERROR)

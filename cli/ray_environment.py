@@ -4,11 +4,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cli.ports import find_free_port, find_free_range
+from cli.ports import find_free_ports, find_free_range
 from cli.sweeper import MARK
 
 _REPLICA_PORTS = 64
 _SMALL_MACHINE_CORES = 4
+_HAPROXY_DIRECTORY = "h"
+"""Serve puts 56 characters of node id and a socket name after it, and HAProxy stops at 97 in all."""
 
 
 def ray_environment(directory: Path, token_path: Path, *, drain_seconds: float) -> dict[str, str]:
@@ -17,8 +19,7 @@ def ray_environment(directory: Path, token_path: Path, *, drain_seconds: float) 
     The directory has to be short: Ray makes unix sockets below it, whose paths end at 107 characters.
     """
     http_ports, grpc_ports = find_free_range(_REPLICA_PORTS), find_free_range(_REPLICA_PORTS)
-    metrics_port = find_free_port()
-    stats_port = find_free_port(exclude=frozenset({metrics_port}))
+    metrics_port, stats_port, fallback_http_port, fallback_grpc_port = find_free_ports(4)
     threads = 1 if (os.cpu_count() or 1) <= _SMALL_MACHINE_CORES else 4
     return {
         MARK: str(directory),
@@ -30,17 +31,20 @@ def ray_environment(directory: Path, token_path: Path, *, drain_seconds: float) 
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_LOG_TO_STDERR": "0",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": f"{drain_seconds:g}",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_http_port),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc_port),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(http_ports),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(http_ports + _REPLICA_PORTS - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc_ports),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc_ports + _REPLICA_PORTS - 1),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(threads),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / "haproxy" / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / "haproxy" / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory / "haproxy"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "haproxy" / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(directory / "haproxy" / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / _HAPROXY_DIRECTORY / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / _HAPROXY_DIRECTORY / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory / _HAPROXY_DIRECTORY),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / _HAPROXY_DIRECTORY / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(directory / _HAPROXY_DIRECTORY / "metrics.sock"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
     }

@@ -1,6 +1,7 @@
 """One instance of the shop: stores, Ray cluster, owners and HTTP front, started and stopped in order."""
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import msgspec
 from cli.data_directory import DataDirectory, RunningInstance
 from cli.first_operator import OperatorCredentials, ensure_operator
 from cli.ports import is_free
-from cli.ray_cluster import leave_cluster, make_ray_directory, start_cluster
+from cli.ray_cluster import leave_cluster, make_ray_directory, ray_faults, start_cluster
 from cli.ray_environment import apply_environment, ray_environment
 from cli.server_process import ServerFault, stop
 from cli.settings import Settings
@@ -37,10 +38,12 @@ Say = Callable[[str], None]
 class Shop:
     """Start it, watch over it, stop it; all from the main thread, while holding the directory's lock."""
 
-    def __init__(self, settings: Settings, directory: DataDirectory, say: Say) -> None:
+    def __init__(self, settings: Settings, directory: DataDirectory, say: Say, checkpoint: Callable[[], None]) -> None:
+        """`say` tells people of a step; `checkpoint` is called between steps and may raise to break the start off."""
         self._settings = settings
         self._directory = directory
         self._say = say
+        self._checkpoint = checkpoint
         self._stores: StoresInUse | None = None
         self._ray_directory: Path | None = None
         self._sweeper: subprocess.Popen[bytes] | None = None
@@ -66,8 +69,11 @@ class Shop:
         operator = ensure_operator(stores.database_url, self._settings, secrets)
         if operator.made_now:
             self._say(f"First operator, told only now: {operator.email} with password {operator.password}")
+        self._checkpoint()
         self._start_cluster(stores, operator)
+        self._checkpoint()
         self._start_engine()
+        self._checkpoint()
         self._start_http(secrets.secret_key)
         self._wait_until_ready()
         return self.instance
@@ -88,8 +94,11 @@ class Shop:
 
     def stop(self) -> None:
         """Stop all that was started, in the order that loses nothing; does what is left to do after a failed start."""
+        self._say("Stopping")
         if self._cluster_started:
-            self._stop_serving()
+            # Ray reports what it stops as if it had failed.
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                self._stop_serving()
         if self._sweeper is not None and self._sweeper.stdin is not None:
             self._sweeper.stdin.close()
             stop(self._sweeper, [(signal.SIGCONT, _SWEEP_SECONDS_MAX)])
@@ -143,7 +152,8 @@ class Shop:
         from actors.ray_actors import start_engine
 
         self._say("Starting the inventory owners")
-        start_engine(engine_settings(self.instance))
+        with ray_faults("the inventory owners did not start"):
+            start_engine(engine_settings(self.instance))
 
     def _start_http(self, secret_key: str) -> None:
         from ray import serve as ray_serve
@@ -160,13 +170,15 @@ class Shop:
             replica_count=self._settings.replica_count,
             log_level=self._settings.log_level,
         )
-        ray_serve.start(http_options={"host": self._settings.host, "port": self._settings.port})
-        ray_serve.run(build_application(shop), name="shop", route_prefix="/")
+        with ray_faults("the HTTP front did not start"):
+            ray_serve.start(http_options={"host": self._settings.host, "port": self._settings.port})
+            ray_serve.run(build_application(shop), name="shop", route_prefix="/")
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS_MAX
         reason = "no answer"
         while time.monotonic() < deadline:
+            self._checkpoint()
             try:
                 answer = httpx.get(f"{self.url}/readyz", timeout=5.0)
             except httpx.HTTPError as error:

@@ -1,7 +1,7 @@
 """Waits for an instance to end, then ends whatever still belongs to it and removes its temporary files.
 
 A program of its own, so that it also does its work when `doorbuster up` is killed. An instance's processes are
-told by a variable in the environment they were started with.
+told by a variable in the environment they were started with, or by the logs they write.
 """
 
 import shutil
@@ -48,17 +48,22 @@ def sweep(directory: Path) -> None:
 
 def belonging_processes(directory: Path) -> list[psutil.Process]:
     """Return the processes that were started with `directory` as their instance's."""
-    found = []
     own = psutil.Process().pid
-    for process in psutil.process_iter():
-        try:
-            if process.pid == own or process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            if process.environ().get(MARK) == str(directory):
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
+    return [each for each in psutil.process_iter() if each.pid != own and _belongs(each, directory)]
+
+
+def _belongs(process: psutil.Process, directory: Path) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if process.environ().get(MARK) == str(directory):
+            return True
+        # Ray's workers write their title over their environment; their logs still tell whose they are.
+        return process.name().startswith("ray::") and any(
+            Path(file.path).is_relative_to(directory) for file in process.open_files()
+        )
+    except (psutil.Error, OSError):
+        return False
 
 
 def _kill(process: psutil.Process) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 
 from cli.data_directory import DataDirectory, RunningInstance
@@ -19,31 +19,23 @@ class StopAsked(BaseException):
 
 
 class StopSignals:
-    """Notes that we were asked to stop; breaks into the start, which can be long, but never into the stop."""
+    """Notes SIGINT and SIGTERM. Raises at checkpoints of our own only: Ray's native code does not survive more."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
-        self._breaks_in = False
 
     def install(self) -> None:
-        """Take SIGINT and SIGTERM; again after Ray started, which takes SIGTERM for itself."""
+        """Take both signals."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
 
-    @contextlib.contextmanager
-    def breaking_in(self) -> Iterator[None]:
-        """Let a signal raise `StopAsked` within this block."""
-        self._breaks_in = True
-        try:
-            yield
-        finally:
-            self._breaks_in = False
+    def checkpoint(self) -> None:
+        """Raise `StopAsked` if a signal came."""
+        if self.asked.is_set():
+            raise StopAsked
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        already = self.asked.is_set()
         self.asked.set()
-        if self._breaks_in and not already:
-            raise StopAsked
 
 
 def run_shop(settings: Settings, on_ready: Callable[[RunningInstance, threading.Event], None] | None = None) -> None:
@@ -55,19 +47,14 @@ def run_shop(settings: Settings, on_ready: Callable[[RunningInstance, threading.
     signals = StopSignals()
     signals.install()
     with directory.locked():
-        shop = Shop(settings, directory, print_line)
+        shop = Shop(settings, directory, print_line, signals.checkpoint)
         try:
             with contextlib.suppress(StopAsked):
-                with signals.breaking_in():
-                    instance = shop.start()
-                signals.install()
+                instance = shop.start()
                 print_line(f"The shop is open at {instance.url} (API: {instance.url}/docs). Ctrl-C stops it.")
                 if on_ready is not None:
                     threading.Thread(target=on_ready, args=(instance, signals.asked), daemon=True).start()
                 while not signals.asked.wait(_WATCH_SECONDS):
                     shop.revive_stores()
         finally:
-            signals.install()
-            if signals.asked.is_set():
-                print_line("Stopping")
             shop.stop()
