@@ -7,13 +7,12 @@ A plain class; `actors.ray_actors` makes it an actor.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
 import structlog
 
-from actors.shelf import Shelf
+from actors.shelf import Prepared, Shelf
 from actors.turn import Turn
 from domain.commands import Command
 from domain.errors import DoorbusterError, StaleEpoch, Unavailable
@@ -91,7 +90,9 @@ class InventoryOwner:
         self._commit_lock = asyncio.Lock()
         self._work = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_stopping = False
         self._in_flight: asyncio.Future[bool] | None = None
+        self._in_flight_skus: set[str] = set()
         self._epochs: dict[int, int] = {}
         self._unpublished: dict[str, StockSnapshot] = {}
         self._open = _OpenGroup()
@@ -106,16 +107,20 @@ class InventoryOwner:
 
     async def stop(self) -> None:
         """Commit what is decided, answer everyone, and let go of the store."""
+        self._is_stopping = True  # Nothing new is decided from here on, so one commit is the last.
         if self.state == "running":
             async with self._commit_lock:
                 await self._commit_open()
         self._finish("stopped")
         for task in self._tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.publish()
         await self._store.close()
+
+    def fail(self) -> None:
+        """Give up at once: a bug was met, so memory can't be trusted. A new process starts from the store."""
+        self._finish("failed")
 
     # --- commands ---
 
@@ -131,28 +136,36 @@ class InventoryOwner:
         self.queue_depth += len(commands)
         try:
             return await self._submit(commands)
-        except Unavailable as fault:
-            return [Unsettled(fault.reason)] * len(commands)
+        except DoorbusterError as fault:
+            return [Unsettled(str(fault))] * len(commands)
         finally:
             self.queue_depth -= len(commands)
 
     async def _submit(self, commands: Sequence[Command]) -> list[Outcome]:
-        if self.state != "running":
+        if not self._decides:
             return [self._not_running(command) for command in commands]
         shelf = self._shelf
-        unknown = await shelf.prepare(commands)
-        while self._turn.group.size >= self.limits.group_movements_max and self.state == "running":
+        prepared = await shelf.prepare(commands)
+        while self._turn.group.size >= self.limits.group_movements_max and self._decides:
             await self._wait_for(self._open.settled)
-        if shelf is not self._shelf or self.state != "running":
+        if shelf is not self._shelf or not self._decides:
             return [self._not_running(command) for command in commands]
         opened = self._open
-        outcomes = self._take_turn(commands, unknown)
+        try:
+            outcomes = self._take_turn(commands, prepared)
+        except Exception:
+            self.fail()
+            raise
         waits_for = opened.settled if self._turn.group else self._in_flight
         if waits_for is not None and not await self._wait_for(waits_for):
             return [Unsettled("the commit failed or its outcome is unknown")] * len(commands)
         return outcomes
 
-    def _take_turn(self, commands: Sequence[Command], unknown: set[str]) -> list[Outcome]:
+    @property
+    def _decides(self) -> bool:
+        return self.state == "running" and not self._is_stopping
+
+    def _take_turn(self, commands: Sequence[Command], prepared: Prepared) -> list[Outcome]:
         """Decide without waiting: from here to the return no other command comes between."""
         now_us = self._clock_us()
         self.counters.expired += self._turn.expire_due(now_us)
@@ -160,10 +173,12 @@ class InventoryOwner:
         outcomes: list[Outcome] = []
         for command in commands:
             stock = stocks.get(command.sku)
-            if stock is not None:
-                outcomes.append(take(stock, command, now_us))
+            if stock is None:
+                outcomes.append(UnknownSku(command.sku) if command.sku in prepared.unknown else NotMine(command.sku))
+            elif stock.has_history and not prepared.covers(stock, command):
+                outcomes.append(Unsettled("an older answer has to be looked up"))
             else:
-                outcomes.append(UnknownSku(command.sku) if command.sku in unknown else NotMine(command.sku))
+                outcomes.append(take(stock, command, now_us))
         self.counters.commands += len(commands)
         self.counters.sold_out += sum(type(outcome) is SoldOut for outcome in outcomes)
         if self._turn.group:
@@ -185,27 +200,38 @@ class InventoryOwner:
         while not self.finished.is_set():
             await self._work.wait()
             self._work.clear()
-            async with self._commit_lock:
-                await self._commit_open()
+            while self._turn.group and self.state == "running":
+                # One group a turn of the lock: under steady load it is never idle, and others wait for it too.
+                async with self._commit_lock:
+                    await self._commit_open()
 
     async def _commit_open(self) -> None:
-        while self._turn.group and self.state == "running":
-            group, opened = self._turn.close_group(), self._open
-            self._open = _OpenGroup()
-            self._in_flight = opened.settled
-            frozen = self._store.freeze(group, self._epochs, self._clock_us())
+        """Commit what is decided by now; recover when that fails."""
+        if not self._turn.group or self.state != "running":
+            return
+        group, opened = self._turn.close_group(), self._open
+        self._open = _OpenGroup()
+        self._in_flight = opened.settled
+        self._in_flight_skus = {stock.sku for stock in group.stocks()}
+        started_us = self._clock_us()
+        try:
+            frozen = self._store.freeze(group, self._epochs, started_us)
             snapshots = [StockSnapshot.of(stock) for stock in group.stocks()]
-            started_us = self._clock_us()
-            try:
-                await self._store.commit(frozen)
-            except DoorbusterError as fault:
-                self.counters.commit_failures += 1
-                await self._recover(fault, opened)
-                return
-            self._count_commit(group.size, started_us)
-            self._unpublished.update((snapshot.sku, snapshot) for snapshot in snapshots)
-            self._in_flight = None
-            opened.settled.set_result(True)
+            await self._store.commit(frozen)
+        except DoorbusterError as fault:
+            self.counters.commit_failures += 1
+            await self._recover(fault, opened)
+            return
+        except BaseException:
+            # A bug, or the end of this process: either way nobody may wait for ever.
+            opened.settled.set_result(False)
+            self.fail()
+            raise
+        self._count_commit(group.size, started_us)
+        self._unpublished.update((snapshot.sku, snapshot) for snapshot in snapshots)
+        self._in_flight = None
+        self._in_flight_skus = set()
+        opened.settled.set_result(True)
 
     def _count_commit(self, movements: int, started_us: int) -> None:
         self.counters.commits += 1
@@ -221,7 +247,8 @@ class InventoryOwner:
             if group is not None and not group.settled.done():
                 group.settled.set_result(False)
         self._forget_everything()
-        await self._claim()
+        if not self._is_stopping:
+            await self._claim()
 
     async def _claim(self) -> None:
         backoff_seconds = 0.02
@@ -257,6 +284,7 @@ class InventoryOwner:
 
     def _forget_everything(self) -> None:
         self._in_flight = None
+        self._in_flight_skus = set()
         self._turn = Turn(hold_us=self._hold_us)
         self._shelf = Shelf(self._store, self._turn, self._epochs)
         self._open = _OpenGroup()
@@ -265,7 +293,7 @@ class InventoryOwner:
 
     def expire_due(self) -> int:
         """Let lapsed holds go, in turn with everything else; return how many."""
-        if self.state != "running":
+        if not self._decides:
             return 0
         expired = self._turn.expire_due(self._clock_us())
         self.counters.expired += expired
@@ -303,25 +331,23 @@ class InventoryOwner:
     def evict_idle(self) -> int:
         """Drop SKUs that nobody has asked for lately and that hold nothing; return how many."""
         idle_since_us = self._clock_us() - int(self.limits.idle_seconds * 1e6)
-        busy = {stock.sku for stock in self._turn.group.stocks()}
-        return self._shelf.evict(busy, idle_since_us, self.limits.skus_loaded_max)
+        return self._shelf.evict(self._uncommitted_skus(), idle_since_us, self.limits.skus_loaded_max)
 
     def republish(self, skus: Iterable[str]) -> None:
         """Publish SKUs again that have nothing uncommitted; a drop's start or end changes what is sellable."""
-        pending = {stock.sku for stock in self._turn.group.stocks()}
+        uncommitted = self._uncommitted_skus()
         for sku in skus:
             stock = self._shelf.stocks.get(sku)
-            if stock is not None and sku not in pending and self._in_flight is None:
+            if stock is not None and sku not in uncommitted:
                 self._unpublished.setdefault(sku, StockSnapshot.of(stock))
+
+    def _uncommitted_skus(self) -> set[str]:
+        return self._in_flight_skus.union(stock.sku for stock in self._turn.group.stocks())
 
     def skus_with_drops(self) -> list[str]:
         """Return loaded SKUs whose sellable units may change with the clock alone."""
         now_us = self._clock_us()
-        return [
-            sku
-            for sku, stock in self._shelf.stocks.items()
-            if stock.drops and any(abs(edge - now_us) < DROP_EDGE_US for edge in _edges(stock))
-        ]
+        return [sku for sku, stock in self._shelf.stocks.items() if stock.drops and _at_edge(stock, now_us)]
 
     # --- moving a SKU to another owner ---
 
@@ -330,11 +356,11 @@ class InventoryOwner:
 
         Raises: DoorbusterError when the hand-over could not be written; the owner has recovered then.
         """
-        if self.state != "running":
+        if not self._decides:
             return False
         shelf = self._shelf
         await shelf.load([sku])
-        if shelf is not self._shelf or sku not in shelf.stocks:
+        if shelf is not self._shelf or sku not in shelf.stocks or not self._decides:
             return False
         shelf.close_to(sku)  # From here on callers of this SKU are told `NotMine`.
         async with self._commit_lock:
@@ -348,6 +374,7 @@ class InventoryOwner:
                 await self._recover(fault)
                 raise
             self._epochs.update(raised)
+            shelf.reopen(sku)
             return True
 
     # --- description ---
@@ -366,7 +393,6 @@ class InventoryOwner:
         return dict(self._epochs)
 
 
-def _edges(stock: Stock) -> Iterable[int]:
-    for drop in stock.drops:
-        yield drop.starts_at_us
-        yield drop.ends_at_us
+def _at_edge(stock: Stock, now_us: int) -> bool:
+    edges = (edge for drop in stock.drops for edge in (drop.starts_at_us, drop.ends_at_us))
+    return any(abs(edge - now_us) < DROP_EDGE_US for edge in edges)

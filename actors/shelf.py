@@ -5,6 +5,7 @@ It makes sure that everything a command may need is in memory before its turn co
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from actors.turn import Turn
 from domain.commands import Allocate, Command, Release, Reserve
@@ -14,6 +15,23 @@ from stores.inventory_group import InventoryStore
 SKUS_PER_LOAD_MAX = 500
 
 
+class Prepared(NamedTuple):
+    """What was found out for some commands: SKUs that are not registered, and ids that are in no older reservation."""
+
+    unknown: set[str]
+    looked_up: set[tuple[str, bytes]]
+
+    def covers(self, stock: Stock, command: Command) -> bool:
+        """Say whether a command on a SKU with history can be decided: its reservation is in memory, or is new.
+
+        Memory lets old reservations go at any turn, also between the look-up and the decision.
+        """
+        if not isinstance(command, Reserve | Release | Allocate):
+            return True
+        reservation_id = command.reservation_id
+        return reservation_id in stock.reservations or (stock.sku, reservation_id) in self.looked_up
+
+
 class Shelf:
     """Stocks by SKU of one owner between two claims."""
 
@@ -21,18 +39,18 @@ class Shelf:
         self._store = store
         self._turn = turn
         self._epochs = epochs
-        self._loading: dict[str, asyncio.Future[None]] = {}
+        self._loading: dict[str, asyncio.Future[set[str]]] = {}
         self._closed: dict[str, int] = {}
         self.stocks: dict[str, Stock] = {}
 
-    async def prepare(self, commands: Sequence[Command]) -> set[str]:
-        """Load the commands' SKUs and look up ids that may be old; return the SKUs that are not registered.
+    async def prepare(self, commands: Sequence[Command]) -> Prepared:
+        """Load the commands' SKUs and look up ids that may be old.
 
-        Raises: Unavailable when the store can't be read.
+        Raises: DoorbusterError when the store can't be read.
         """
         stocks = self.stocks
         missing = {command.sku for command in commands if command.sku not in stocks}
-        unknown = await self.load(missing - self._closed.keys()) if missing else set()
+        unknown = await self.load(missing) if missing else set()
         reservations: list[tuple[str, bytes]] = []
         operations: list[tuple[str, bytes]] = []
         for command in commands:
@@ -51,33 +69,41 @@ class Shelf:
         if operations:
             for (sku, operation_id), found in (await self._store.find_operations(operations)).items():
                 self._turn.remember(sku, operation_id, found)
-        return unknown
+        return Prepared(unknown, set(reservations))
 
     async def load(self, skus: Collection[str]) -> set[str]:
         """Bring SKUs of this owner into memory; return those that are not registered at all."""
         absent: set[str] = set()
-        waiting = [self._loading[sku] for sku in skus if sku in self._loading]
-        fresh = [sku for sku in skus if sku not in self._loading and sku not in self.stocks]
-        for start in range(0, len(fresh), SKUS_PER_LOAD_MAX):
-            absent |= await self._load_some(fresh[start : start + SKUS_PER_LOAD_MAX])
-        for loaded in waiting:
-            await asyncio.shield(loaded)
+        wanted = sorted(skus)
+        for start in range(0, len(wanted), SKUS_PER_LOAD_MAX):
+            absent |= await self._load_missing(wanted[start : start + SKUS_PER_LOAD_MAX])
+        return absent
+
+    async def _load_missing(self, skus: list[str]) -> set[str]:
+        # One load a SKU at a time and none while it is here: a late one would undo what has been decided since.
+        under_way = {id(future): future for sku in skus if (future := self._loading.get(sku)) is not None}
+        fresh = [sku for sku in skus if sku not in self.stocks and sku not in self._loading and sku not in self._closed]
+        absent = await self._load_some(fresh) if fresh else set()
+        for future in under_way.values():
+            absent |= (await asyncio.shield(future)).intersection(skus)
         return absent
 
     async def _load_some(self, skus: list[str]) -> set[str]:
-        loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loaded: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
         self._loading.update(dict.fromkeys(skus, loaded))
+        absent: set[str] = set()
         try:
             found = await self._store.load(skus)
+            absent = set(skus) - found.keys()
         finally:
             for sku in skus:
-                self._loading.pop(sku, None)
-            loaded.set_result(None)
+                del self._loading[sku]
+            loaded.set_result(absent)
         for sku, stock in found.items():
-            if stock.partition_id in self._epochs and sku not in self._closed:
+            if stock.partition_id in self._epochs:
                 self.stocks[sku] = stock
                 self._turn.watch(stock)
-        return set(skus) - found.keys()
+        return absent
 
     async def _recall_reservations(self, ids: list[tuple[str, bytes]]) -> None:
         for (sku, _), held in (await self._store.find_reservations(ids)).items():
@@ -86,13 +112,17 @@ class Shelf:
                 stock.recall(held)
 
     def close_to(self, sku: str) -> None:
-        """Take a SKU off the shelf for good: it is about to belong to another partition."""
+        """Take a SKU off the shelf and keep it off: it is about to belong to another partition."""
         self._closed[sku] = self.stocks.pop(sku).partition_id
         self._turn.forget(sku)
 
     def partition_of_closed(self, sku: str) -> int:
         """Return the partition that a closed SKU was in."""
         return self._closed[sku]
+
+    def reopen(self, sku: str) -> None:
+        """Let a SKU be loaded again: it belongs to another partition now, and may come back."""
+        del self._closed[sku]
 
     def evict(self, busy: Collection[str], idle_since_us: int, kept_max: int) -> int:
         """Drop idle SKUs without live holds; beyond `kept_max` the longest idle go first, however recent."""
