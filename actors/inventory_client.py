@@ -84,6 +84,7 @@ class InventoryClient:
         self._limits = limits or ClientLimits()
         self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     async def send(self, command: Command) -> Outcome:
         """Have a command decided; see `Inventory`."""
@@ -99,7 +100,8 @@ class InventoryClient:
         return sum(len(lane.queue) for lane in self._lanes.values())
 
     async def close(self) -> None:
-        """Give up on what is under way; its callers are told `Busy`."""
+        """Give up on what is under way; its callers, and all later ones, are told `Busy`."""
+        self._is_closed = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -108,6 +110,9 @@ class InventoryClient:
             lane.queue.clear()
 
     def _route(self, pending: _Pending) -> None:
+        if self._is_closed:
+            self._refuse([pending], "the shop is stopping")
+            return
         owner = self._directory.owner_of(pending.command.sku)
         if owner is None:
             self._again([pending], "no owner is known")
@@ -128,11 +133,23 @@ class InventoryClient:
     def _flush(self, lane: _Lane) -> None:
         """Send what has gathered; runs once a turn of the event loop, so requests that came together go together."""
         lane.scheduled = False
+        if self._is_closed:
+            return
         while lane.queue and lane.in_flight < self._limits.calls_in_flight_max:
-            size = min(len(lane.queue), self._limits.batch_commands_max)
-            batch = [lane.queue.popleft() for _ in range(size)]
-            lane.in_flight += 1
-            self._spawn(self._call(lane, batch))
+            batch = self._next_batch(lane.queue)
+            if batch:
+                lane.in_flight += 1
+                self._spawn(self._call(lane, batch))
+
+    def _next_batch(self, queue: deque[_Pending]) -> list[_Pending]:
+        """Take what is due from a queue; those whose callers have left or waited too long are not sent at all."""
+        size = min(len(queue), self._limits.batch_commands_max)
+        batch = [queue.popleft() for _ in range(size)]
+        now = self._clock_seconds()
+        if not any(pending.deadline <= now or pending.settled.done() for pending in batch):
+            return batch
+        self._refuse([pending for pending in batch if pending.deadline <= now], "the owner is behind")
+        return [pending for pending in batch if not pending.settled.done()]
 
     async def _call(self, lane: _Lane, batch: list[_Pending]) -> None:
         try:
@@ -141,8 +158,9 @@ class InventoryClient:
             self._settle(batch, wire.decode_outcomes(reply))
         except DoorbusterError as fault:
             self._again(batch, str(fault))
-        except asyncio.CancelledError:
-            self._refuse(batch, "the shop is stopping")
+        except BaseException as stop:
+            # The end of this process, or a bug (a command that can't be encoded): nobody may wait for ever.
+            self._refuse(batch, "the shop is stopping" if isinstance(stop, asyncio.CancelledError) else "a fault")
             raise
         finally:
             lane.in_flight -= 1
@@ -179,7 +197,7 @@ class InventoryClient:
         except Unavailable as fault:
             self._again(batch, fault.reason)
             return
-        except asyncio.CancelledError:
+        except BaseException:
             self._refuse(batch, "the shop is stopping")
             raise
         for pending in batch:
