@@ -184,8 +184,8 @@ class InventoryTables:
     def _check_operations(self, changes: Changes) -> None:
         for key in changes.operations:
             _require(key not in self.operations, "operation exists")
-        for key in changes.outbox:
-            _require(key not in self.outbox, "outbox entry exists")
+        for entry in changes.outbox:
+            _require(entry not in self.outbox, "outbox entry exists")
 
     def _check_drops(self, changes: Changes) -> None:
         quantities = {(each.sku, each.drop_id): each.quantity for each in changes.new_drops}

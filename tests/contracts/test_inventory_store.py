@@ -62,8 +62,8 @@ class Desk:
         return outcomes
 
 
-async def open_desk(shop: Shop, **identity: int) -> Desk:
-    desk = Desk(shop.store(**identity))
+async def open_desk(shop: Shop, incarnation: int = 1, pid: int = 1) -> Desk:
+    desk = Desk(shop.store(incarnation=incarnation, pid=pid))
     assert await desk.claim()
     await desk.load()
     return desk
@@ -452,7 +452,7 @@ async def test_reservations_are_found_in_whatever_state(shop: Shop) -> None:
 
 async def test_operations_are_found_with_their_first_answers(shop: Shop) -> None:
     desk = await open_desk(shop)
-    commands = [restock(1, 9), Shrink(id_of(2), SKU, "WEST", 2, "mould"), drop(3, 5)]
+    commands: list[Command] = [restock(1, 9), Shrink(id_of(2), SKU, "WEST", 2, "mould"), drop(3, 5)]
 
     outcomes = await desk.do(*commands)
 
