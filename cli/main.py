@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,8 +27,8 @@ application = typer.Typer(
 loadtest = typer.Typer(help="Rehearse a flash sale against the running shop.", no_args_is_help=True)
 application.add_typer(loadtest, name="loadtest")
 
-# Typer carries a copy of Click or uses the one installed: either way this is the root of its own errors.
-_TypedWrong: type[Exception] = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+# Typer carries a copy of Click or uses the one installed: this is the root of its errors either way.
+_TypedWrong: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The instance's directory; DOORBUSTER_DATA_DIR.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -79,6 +79,45 @@ def import_catalogue(
     import_file(_directory(data_dir), file, units=units, as_json=as_json)
 
 
+@loadtest.command("drop")
+def loadtest_drop(
+    shoppers: Annotated[int, typer.Option(min=1, help="Simulated shoppers.")] = 2_000,
+    units: Annotated[int, typer.Option(min=1, help="Units in the drop.")] = 1_000,
+    seconds: Annotated[float, typer.Option(min=1, help="How long the rush lasts at most.")] = 20.0,
+    sku: Annotated[str | None, typer.Option(help="The product; one is made if absent.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the shoppers' behaviour.")] = 1,
+    report: Annotated[Path | None, typer.Option(help="Where to write an HTML report with plots.")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Let shoppers loose on a drop; exit 0 only if every answer and the audit agree."""
+    from cli.rehearsal import rehearse
+    from loadtests.rush_record import DropPlan
+
+    plan = DropPlan(shoppers=shoppers, units=units, seconds=seconds, sku=sku, seed=seed)
+    if not rehearse(_directory(data_dir), plan, report=report, as_json=as_json):
+        raise typer.Exit(EXIT_NOT_CONSERVED)
+
+
+@application.command("demo")
+def demo(
+    catalogue: Annotated[Path | None, typer.Option(help="Products of your own: JSONL or CSV, also .gz.")] = None,
+    shoppers: Annotated[int, typer.Option(min=1, help="Simulated shoppers.")] = 2_000,
+    units: Annotated[int, typer.Option(min=1, help="Units in the drop.")] = 1_000,
+    seconds: Annotated[float, typer.Option(min=1, help="How long the rush lasts at most.")] = 20.0,
+    stay: Annotated[bool, typer.Option("--stay/--exit", help="Keep the shop open afterwards.")] = True,
+    port: Port = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Open a shop, load a catalogue, rehearse a drop and prove it; the shop stays open until Ctrl-C."""
+    from cli.demo import run_demo
+    from loadtests.rush_record import DropPlan
+
+    plan = DropPlan(shoppers=shoppers, units=units, seconds=seconds)
+    if not run_demo(_settings(data_dir, port), catalogue, plan, stay=stay):
+        raise typer.Exit(EXIT_NOT_CONSERVED)
+
+
 @application.command("settings")
 def settings(
     as_json: Json = False,
@@ -107,7 +146,7 @@ def run() -> None:
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
     except _TypedWrong as error:
-        print_error(str(getattr(error, "message", error)))
+        print_error(error.format_message())
         sys.exit(EXIT_FAULT)
     except (DoorbusterError, OSError) as error:
         print_error(str(error) or type(error).__name__)

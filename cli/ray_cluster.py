@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -49,10 +50,14 @@ def start_cluster(directory: Path) -> str:
 
 @contextlib.contextmanager
 def joined_cluster(instance: RunningInstance) -> Iterator[None]:
-    """Join a running instance's cluster for a while.
+    """Join a running instance's cluster for a while; a process that is in it already just stays.
 
     Raises: ServerFault.
     """
+    loaded = sys.modules.get("ray")
+    if loaded is not None and loaded.is_initialized():
+        yield
+        return
     apply_environment(instance.ray_environment)
     _initialise(address=instance.ray_address, _node_ip_address=LOOPBACK)
     try:
