@@ -57,6 +57,7 @@ class HandBrake(Faults):
         self.may_answer = asyncio.Event()
         for event in (self.may_read, self.may_write, self.may_answer):
             event.set()
+        self.read_gates: list[asyncio.Event] = []
         self.read_faults: list[Exception] = []
         self.before_faults: list[Exception] = []
         self.after_faults: list[Exception] = []
@@ -69,6 +70,8 @@ class HandBrake(Faults):
             raise self.read_faults.pop(0)
 
     async def after_read(self) -> None:
+        if self.read_gates:
+            await self.read_gates.pop(0).wait()
         await self.may_read.wait()
 
     async def before_write(self) -> None:

@@ -422,15 +422,16 @@ async def test_a_long_load_does_not_undo_what_was_decided_meanwhile(monkeypatch:
     await submit(rig, reserve(2), reserve(2, sku=OTHER))
     rig.owner = rig.make_owner(incarnation=2)
     await rig.owner.start()
-    rig.brake.may_read.clear()
+    slow_read = asyncio.Event()
+    rig.brake.read_gates.append(slow_read)
     warming = asyncio.create_task(rig.owner._shelf.load([SKU, OTHER]))
     await settle()
     comes_second = next(sku for sku in (SKU, OTHER) if sku not in rig.owner._shelf._loading)
 
+    rig.brake.may_write.clear()
     asked = later(rig, reserve(3, sku=comes_second))
     await settle()
-    rig.brake.may_write.clear()
-    rig.brake.may_read.set()
+    slow_read.set()
     await warming
     rig.brake.may_write.set()
     await asked
