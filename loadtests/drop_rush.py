@@ -100,6 +100,7 @@ class Rush:
         self.log = AnswerLog(options.answers) if options.answers else None
         self.numbers = itertools.count()
         self.open_wishes: dict[str, Wish] = {}
+        self.held_keys: set[str] = set()
         self.opened = Event()
         self.opens_at = 0.0
         self.early_allowed = False
@@ -149,7 +150,8 @@ class Rush:
             tally.latencies_ms.append(answer.latency_ms)
         if answer.status == HTTPStatus.CREATED:
             tally.replayed += answer.replayed
-            tally.held += 0 if answer.replayed and answer.attempt else answer.quantity_held
+            tally.held += answer.quantity_held if answer.key not in self.held_keys else 0
+            self.held_keys.add(answer.key)
         elif answer.problem == "sold-out":
             tally.sold_out += 1
         elif answer.status == HTTPStatus.CONFLICT:

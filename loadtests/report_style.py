@@ -27,7 +27,7 @@ h2{margin:0 0 10px;font-size:15px;font-weight:600}
 svg{display:block;width:100%;height:auto}
 .grid{stroke:var(--rule);stroke-width:1}
 .axis{stroke:var(--soft);stroke-width:1}
-.tick,.label{fill:var(--soft);font-size:11px;font-variant-numeric:tabular-nums}
+.tick,.label{fill:var(--soft);font-size:12px;font-variant-numeric:tabular-nums}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}
 .band{opacity:.9}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 16px;margin:8px 0 0;padding:0;

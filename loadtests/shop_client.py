@@ -62,7 +62,12 @@ class ShopClient:
         """
         limits = httpx.Limits(max_connections=READS_IN_FLIGHT_MAX)
         client = cls(httpx.AsyncClient(base_url=access.url, timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False))
-        told = await client._call("POST", "/v1/sessions", json={"email": access.email, "password": access.password})
+        credentials = {"email": access.email, "password": access.password}
+        try:
+            told = await client._call("POST", "/v1/sessions", json=credentials)
+        except BaseException:
+            await client.close()
+            raise
         client._http.headers["Authorization"] = f"Bearer {told['token']}"
         return client
 
@@ -80,7 +85,7 @@ class ShopClient:
         told = await self._call("GET", f"/v1/products/{sku}")
         return dict(told["price"])
 
-    async def restock(self, sku: str, units: int, *, key: str, warehouse_id: str = "MAIN") -> None:
+    async def restock(self, sku: str, units: int, *, key: str, warehouse_id: str = "main") -> None:
         """Add stock in portions that the shop accepts; the same key adds it once, however often it is sent."""
         for part, start in enumerate(range(0, units, QUANTITY_MAX)):
             body = {"warehouse_id": warehouse_id, "quantity": min(QUANTITY_MAX, units - start)}

@@ -48,7 +48,7 @@ def round_up(value: float) -> float:
     """Return the next larger of 1, 2, 2.5 and 5 times a power of ten, so that an axis ends on a round figure."""
     if value <= 0:
         return 1.0
-    power = 10 ** math.floor(math.log10(value))
+    power = math.pow(10, math.floor(math.log10(value)))
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value * (1 - 1e-9))
 
 
