@@ -103,9 +103,7 @@ class InDrop(msgspec.Struct, frozen=True):
     sku: str
 
 
-async def create_product(
-    connection: Connection, product: Product, seller_id: bytes
-) -> Created | SkuTaken:
+async def create_product(connection: Connection, product: Product, seller_id: bytes) -> Created | SkuTaken:
     """Add a product and register its SKU; nothing is written when the SKU is taken."""
     row = _row_of(product, seller_id)
     await connection.execute(_REGISTER_SKU, row)
@@ -168,6 +166,15 @@ async def delete_product(
         return InDrop(sku)
     gone = await connection.execute(_DELETE_PRODUCT, {"sku": sku, "top_category": registered[0]})
     return Deleted() if gone.rowcount == 1 else UnknownProduct(sku)
+
+
+async def may_delete(connection: Connection, sku: str, *, seller_id: bytes | None) -> bool:
+    """Tell whether `delete_product` would delete it now."""
+    found = await find_seller(connection, sku)
+    if found is None or (seller_id is not None and found != seller_id):
+        return False
+    drops = await connection.execute(_OPEN_DROP, {"sku": sku})
+    return await drops.fetchone() is None
 
 
 async def _lock(connection: Connection, sku: str) -> tuple[str, UUID] | None:

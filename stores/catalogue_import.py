@@ -184,9 +184,7 @@ def _staged(line: GoodLine) -> tuple[object, ...]:
     )
 
 
-async def _add_stock(
-    lines: Sequence[GoodLine], plan: ImportPlan, restock: RestockAll, report: ImportReport
-) -> None:
+async def _add_stock(lines: Sequence[GoodLine], plan: ImportPlan, restock: RestockAll, report: ImportReport) -> None:
     commands = [command for line in lines for command in _restocks_of(line, plan)]
     if not commands:
         return

@@ -156,4 +156,3 @@ def _line_from(number: int, fields: dict[str, Any], currency: str, default_categ
         return BadLine(number, str(fault))
     reason = find_fault(product)
     return GoodLine(number, product, stock) if reason is None else BadLine(number, reason)
-

@@ -18,9 +18,11 @@ _TYPE_LENGTH_MAX = 60
 _WAREHOUSES_MAX = 100
 _IMAGE_FIELDS = ("img_high", "img_500x500", "img_low", "img_thumb")
 _PLACED = frozenset(
-    ("sku", "id", "title", "description", "short_description", "brand", "supplier", "category_path", "category")
-    + ("price", "price_minor", "currency", "attributes", "images", "image", "stock", "units")
-    + _IMAGE_FIELDS
+    (
+        *("sku", "id", "title", "description", "short_description", "brand", "supplier", "category_path", "category"),
+        *("price", "price_minor", "currency", "attributes", "images", "image", "stock", "units"),
+        *_IMAGE_FIELDS,
+    )
 )
 
 

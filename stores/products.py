@@ -107,12 +107,13 @@ def _fault_in_attributes(attributes: Mapping[str, AttributeValue]) -> str | None
     for name, value in attributes.items():
         if not 1 <= len(name) <= ATTRIBUTE_NAME_LENGTH_MAX or not is_clean(name):
             return f"attributes: a name is not 1 to {ATTRIBUTE_NAME_LENGTH_MAX} characters of text"
-        if not _is_attribute_value(value):
+        if not is_attribute_value(value):
             return f"attributes.{name}: not a bounded text, number, truth value or list of texts"
     return None
 
 
-def _is_attribute_value(value: AttributeValue) -> bool:
+def is_attribute_value(value: object) -> bool:
+    """Tell whether an attribute may hold this: bounded text, number, truth value or list of texts."""
     if isinstance(value, str):
         return len(value) <= ATTRIBUTE_TEXT_LENGTH_MAX and is_clean(value)
     if isinstance(value, int):
@@ -122,7 +123,7 @@ def _is_attribute_value(value: AttributeValue) -> bool:
     return (
         isinstance(value, list)
         and len(value) <= ATTRIBUTE_VALUES_MAX
-        and all(isinstance(item, str) and _is_attribute_value(item) for item in value)
+        and all(isinstance(item, str) and is_attribute_value(item) for item in value)
     )
 
 

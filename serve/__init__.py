@@ -1,0 +1,1 @@
+"""The HTTP front: Ray Serve applications, routers, schemas and problem documents."""

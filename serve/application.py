@@ -1,0 +1,195 @@
+"""Composes the shop's HTTP front and makes a Ray Serve application of it. The edge: clock and ids come from here.
+
+Each replica opens its pools inside its own event loop when it starts, without waiting for servers that are down,
+and closes them when it stops.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import redis.asyncio
+import uuid_utils
+from ray import serve as ray_serve
+from redis.exceptions import RedisError
+
+from actors.inventory_audit import AuditReport, InventoryAudit
+from actors.ray_actors import EngineSettings, RayInventory, connect_inventory
+from domain.errors import DoorbusterError
+from serve.api import build_api
+from serve.context import Shop
+from serve.front import REQUESTS_IN_FLIGHT_MAX, ShopFront
+from serve.key_claims import KeyClaims
+from serve.logs import configure_logs
+from serve.metrics import Metrics
+from serve.passwords import Passwords
+from serve.tokens import Tokens
+from stores.connections import Pool, lease, make_pool
+from stores.idempotency import IdempotencyKeys
+from stores.inventory_audit import AuditReads
+from stores.inventory_reads import InventoryReads
+from stores.live_stock import LiveStockCopies, LiveStockReader
+
+APPLICATION = "shop"
+DEPLOYMENT = "ShopReplica"
+POOL_CONNECTIONS_MAX = 12
+REDIS_CONNECTIONS_MAX = 32
+REDIS_SECONDS_MAX = 0.5
+READY_SECONDS_MAX = 2.0
+AUDIT_STATEMENT_MS_MAX = 60_000
+ONGOING_REQUESTS_MAX = 2_000
+"""Ray Serve's own bound: above ours, so that it is ours that answers 503."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShopSettings:
+    """What the HTTP front needs to know."""
+
+    database_url: str
+    redis_url: str
+    secret_key: str
+    hold_seconds: float = 900.0
+    owner_count: int = 2
+    replica_count: int = 1
+    replica_cpus: float = 0.2
+    requests_in_flight_max: int = REQUESTS_IN_FLIGHT_MAX
+    log_level: str = "INFO"
+
+
+class ShopReplica:
+    """One replica. Healthy as long as its event loop turns: stores that are down make it answer 503, not die."""
+
+    async def check_health(self) -> None:
+        """Return, which shows that the loop turns."""
+
+
+def build_application(settings: ShopSettings) -> ray_serve.Application:
+    """Return the Ray Serve application: one ingress deployment that answers every path."""
+
+    def build_front() -> ShopFront:
+        return make_front(settings)
+
+    deployment = ray_serve.deployment(
+        name=DEPLOYMENT,
+        num_replicas=settings.replica_count,
+        max_ongoing_requests=ONGOING_REQUESTS_MAX,
+        ray_actor_options={"num_cpus": settings.replica_cpus},
+        health_check_period_s=5,
+        health_check_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.2,
+        graceful_shutdown_timeout_s=10,
+    )(ray_serve.ingress(build_front)(ShopReplica))
+    return deployment.bind()
+
+
+def make_front(settings: ShopSettings) -> ShopFront:
+    """Return the ASGI application that a replica serves."""
+    configure_logs(settings.log_level)
+    metrics = Metrics()
+    api = build_api(partial(open_shop, settings), metrics, version("doorbuster"))
+    return ShopFront(api, metrics, settings.requests_in_flight_max)
+
+
+@asynccontextmanager
+async def open_shop(settings: ShopSettings) -> AsyncIterator[Shop]:
+    """Open what one replica serves with, inside its event loop; close it in the end."""
+    engine = EngineSettings(
+        database_url=settings.database_url,
+        redis_url=settings.redis_url,
+        hold_seconds=settings.hold_seconds,
+        owner_count=settings.owner_count,
+    )
+    pool = make_pool(settings.database_url, size_max=POOL_CONNECTIONS_MAX, name="doorbuster-http")
+    audits = make_pool(
+        settings.database_url, size_max=2, statement_ms_max=AUDIT_STATEMENT_MS_MAX, name="doorbuster-audit"
+    )
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=REDIS_SECONDS_MAX,
+        socket_connect_timeout=REDIS_SECONDS_MAX,
+        max_connections=REDIS_CONNECTIONS_MAX,
+    )
+    await pool.open(wait=False)
+    await audits.open(wait=False)
+    inventory = await connect_inventory(engine)
+    shop = compose_shop(settings, pool, audits, client, inventory)
+    try:
+        yield shop
+    finally:
+        await shop.key_claims.close()
+        shop.passwords.close()
+        await inventory.close()
+        await client.aclose()
+        await audits.close()
+        await pool.close()
+
+
+def compose_shop(
+    settings: ShopSettings, pool: Pool, audits: Pool, client: redis.asyncio.Redis, inventory: RayInventory
+) -> Shop:
+    """Wire one replica's shop from what is open."""
+    keys = IdempotencyKeys(pool)
+
+    async def audit(sku: str | None) -> AuditReport:
+        checked = InventoryAudit(AuditReads(audits), LiveStockCopies(client), inventory)
+        return await (checked.check_all() if sku is None else checked.check(sku))
+
+    return Shop(
+        pool=pool,
+        inventory=inventory.client,
+        reads=InventoryReads(pool),
+        live_stock=LiveStockReader(client),
+        keys=keys,
+        key_claims=KeyClaims(keys),
+        tokens=Tokens(settings.secret_key, time.time),
+        passwords=Passwords(),
+        fingerprint_key=hashlib.blake2b(settings.secret_key.encode(), digest_size=32).digest(),
+        clock=time.time,
+        new_id=_new_id,
+        audit=audit,
+        describe_owners=inventory.describe_owners,
+        reasons_not_ready=lambda: reasons_not_ready(pool, client, inventory.describe_owners),
+    )
+
+
+async def reasons_not_ready(pool: Pool, client: redis.asyncio.Redis, describe_owners: Callable[[], Any]) -> list[str]:
+    """Return what can't be reached: nothing when the shop can serve."""
+    checks = {"PostgreSQL": _ask_postgres(pool), "Redis": _ask_redis(client), "owners": _ask_owners(describe_owners)}
+    faults = await asyncio.gather(*(_fault_of(name, check) for name, check in checks.items()))
+    return [fault for fault in faults if fault is not None]
+
+
+async def _fault_of(name: str, check: Any) -> str | None:
+    try:
+        async with asyncio.timeout(READY_SECONDS_MAX):
+            await check
+    except (DoorbusterError, RedisError, OSError, TimeoutError) as fault:
+        return f"{name}: {type(fault).__name__}"
+    return None
+
+
+async def _ask_postgres(pool: Pool) -> None:
+    async with lease(pool) as connection:
+        await connection.execute("SELECT 1")
+
+
+async def _ask_redis(client: redis.asyncio.Redis) -> None:
+    await client.ping()
+
+
+async def _ask_owners(describe_owners: Callable[[], Any]) -> None:
+    owners: Sequence[Any] = await describe_owners()
+    silent = [owner.owner_id for owner in owners if owner.counters is None]
+    if not owners or silent:
+        raise DoorbusterError(f"silent: {silent}")
+
+
+def _new_id() -> bytes:
+    identity: bytes = uuid_utils.uuid7().bytes
+    return identity

@@ -1,0 +1,85 @@
+"""Completes the OpenAPI document: problem documents for every operation, and how callers name themselves."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from serve.replies import PROBLEMS
+from serve.schemas import Problem, ReservationRequest
+from serve.tokens import COOKIE
+
+_PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+_EVERYWHERE = ("method-not-allowed", "body-too-large", "internal", "busy")
+_CALLER: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
+_REPLAYED = {
+    "Idempotency-Replayed": {
+        "description": "`true` when this is the first answer to the same key and payload again.",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+_METHODS = frozenset(("get", "put", "post", "delete"))
+
+PUBLIC: dict[str, Any] = {"security": []}
+"""For operations that need no token."""
+
+
+def problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of an operation: the problems that it can answer with, and those that all can."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for kind in (*kinds, *_EVERYWHERE):
+        status, title = PROBLEMS[kind]
+        response = by_status.setdefault(
+            status, {"description": "", "content": {"application/problem+json": {"schema": _PROBLEM_SCHEMA}}}
+        )
+        response["description"] = "; ".join(filter(None, (response["description"], f"`{kind}`: {title}")))
+        if kind == "busy":
+            response["headers"] = _RETRY_AFTER
+    return by_status
+
+
+CALLER_PROBLEMS = ("unauthenticated", "validation")
+MUTATION_PROBLEMS = (*CALLER_PROBLEMS, "idempotency-conflict")
+
+
+def reservation_body() -> dict[str, Any]:
+    """Return what documents the hot call's request, which its handler reads by itself."""
+    schema = ReservationRequest.model_json_schema()
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+    }
+
+
+def complete_openapi(api: FastAPI) -> dict[str, Any]:
+    """Return the document, made once."""
+    if api.openapi_schema is None:
+        document = get_openapi(
+            title=api.title, version=api.version, description=api.description, routes=api.routes, tags=api.openapi_tags
+        )
+        components = document.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        _, definitions = models_json_schema([(Problem, "serialization")], ref_template="#/components/schemas/{model}")
+        schemas.update(definitions["$defs"])
+        components["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+            "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        }
+        document["security"] = _CALLER
+        for path in document["paths"].values():
+            for method, operation in path.items():
+                if method in _METHODS:
+                    _note_replays(operation)
+        api.openapi_schema = document
+    return api.openapi_schema
+
+
+def _note_replays(operation: dict[str, Any]) -> None:
+    if not any(each["name"] == "Idempotency-Key" for each in operation.get("parameters", ())):
+        return
+    for status, response in operation["responses"].items():
+        if status.startswith("2"):
+            response["headers"] = {**response.get("headers", {}), **_REPLAYED}

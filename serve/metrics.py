@@ -1,0 +1,95 @@
+"""Prometheus metrics of one replica, and of the owners as they describe themselves when somebody asks."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+_LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+HOT_ROUTE = "/v1/reservations"
+
+
+class Metrics:
+    """Counts what a replica does."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._owners = _OwnerFigures()
+        self.registry.register(self._owners)
+        self._requests = Counter(
+            "doorbuster_requests",
+            "Requests by route and status.",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "doorbuster_request_seconds",
+            "Time to answer.",
+            ("method", "route"),
+            buckets=_LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge("doorbuster_requests_in_flight", "Requests under way.", registry=self.registry)
+        self.refused = Counter(
+            "doorbuster_requests_refused", "Requests refused because too many were under way.", registry=self.registry
+        )
+        self._hot_seconds = self._seconds.labels("POST", HOT_ROUTE)
+        self._hot_requests: dict[int, Counter] = {}
+
+    def record_hot(self, status: int, seconds: float) -> None:
+        """Count one reservation request."""
+        counter = self._hot_requests.get(status)
+        if counter is None:
+            counter = self._hot_requests[status] = self._requests.labels("POST", HOT_ROUTE, str(status))
+        counter.inc()
+        self._hot_seconds.observe(seconds)
+
+    def record(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count any other request under its route's template."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def render(self, owners: Sequence[Any]) -> bytes:
+        """Return everything in Prometheus's text format; `owners` describe themselves in dataclasses or structs."""
+        self._owners.descriptions = owners
+        return generate_latest(self.registry)
+
+
+class _OwnerFigures(Collector):
+    """Every number in an owner's description becomes a gauge: queue depth, batch size, commit time, holds, ..."""
+
+    def __init__(self) -> None:
+        self.descriptions: Sequence[Any] = ()
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for description in self.descriptions:
+            owner_id = str(description.owner_id)
+            for name, value in _numbers_in(description):
+                family = families.get(name)
+                if family is None:
+                    title = name.replace("_", " ").capitalize() + " of an inventory owner."
+                    family = families[name] = GaugeMetricFamily(f"doorbuster_owner_{name}", title, labels=["owner_id"])
+                family.add_metric([owner_id], float(value))
+        return families.values()
+
+
+def _numbers_in(description: Any) -> Iterator[tuple[str, int | float]]:
+    for name, value in _fields_of(description):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield name, value
+        elif dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct):
+            yield from _numbers_in(value)
+
+
+def _fields_of(description: Any) -> list[tuple[str, Any]]:
+    names: Iterable[str] = ()
+    if isinstance(description, msgspec.Struct):
+        names = description.__struct_fields__
+    elif dataclasses.is_dataclass(description):
+        names = (field.name for field in dataclasses.fields(description))
+    return [(name, getattr(description, name)) for name in names]

@@ -1,0 +1,91 @@
+"""Operations: alive, ready, measured, audited."""
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from domain.errors import DoorbusterError
+from serve.dependencies import Operator, ShopHere
+from serve.documented import CALLER_PROBLEMS, PUBLIC, problems
+from serve.metrics import Metrics
+from serve.replies import ReplyResponse, busy, json_reply
+from serve.routing import TolerantRoute
+from serve.schemas import AuditAnswer, HealthAnswer, Sku
+
+OWNERS_SECONDS_MAX = 1.0
+
+
+def operations_router(metrics: Metrics) -> APIRouter:
+    """Return the router over one replica's metrics."""
+    router = APIRouter(tags=["Operations"], route_class=TolerantRoute)
+
+    @router.get(
+        "/healthz",
+        response_model=HealthAnswer,
+        responses=problems(),
+        openapi_extra=PUBLIC,
+        operation_id="healthz",
+        summary="Alive",
+    )
+    async def healthz() -> ReplyResponse:
+        """Answer as long as the process does."""
+        return ReplyResponse(json_reply(200, {"status": "ok"}))
+
+    @router.get(
+        "/readyz",
+        response_model=HealthAnswer,
+        responses=problems(),
+        openapi_extra=PUBLIC,
+        operation_id="readyz",
+        summary="Can serve",
+    )
+    async def readyz(shop: ShopHere) -> ReplyResponse:
+        """Answer 200 when PostgreSQL, Redis and the owners can be reached; 503 with the reason otherwise."""
+        reasons = await shop.reasons_not_ready()
+        if reasons:
+            return ReplyResponse(busy("; ".join(reasons)))
+        return ReplyResponse(json_reply(200, {"status": "ok"}))
+
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={**problems(), 200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}},
+        openapi_extra=PUBLIC,
+        operation_id="metrics",
+        summary="Measured",
+    )
+    async def read_metrics(shop: ShopHere) -> Response:
+        """Return this replica's figures and those of the owners that answer in time."""
+        owners: Any = ()
+        try:
+            async with asyncio.timeout(OWNERS_SECONDS_MAX):
+                owners = await shop.describe_owners()
+        except (DoorbusterError, TimeoutError):
+            owners = ()
+        return Response(metrics.render(owners), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    @router.get(
+        "/v1/audit/inventory",
+        response_model=AuditAnswer,
+        responses=problems(*CALLER_PROBLEMS, "forbidden"),
+        operation_id="audit_inventory",
+        summary="The conservation audit (operators)",
+    )
+    async def audit_inventory(
+        shop: ShopHere, caller: Operator, sku: Annotated[Sku | None, Query()] = None
+    ) -> ReplyResponse:
+        """Prove that ledger, tables, live owners and Redis agree, for one SKU or for all."""
+        del caller
+        report = await shop.audit(sku)
+        body = {
+            "ok": report.ok,
+            "skus_checked": report.skus_checked,
+            "discrepancies": [msgspec.structs.asdict(each) for each in report.discrepancies],
+        }
+        return ReplyResponse(json_reply(200, body))
+
+    return router
