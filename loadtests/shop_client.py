@@ -8,12 +8,11 @@ from typing import Any, NamedTuple, Self
 
 import httpx
 
+from domain.commands import RESTOCK_QUANTITY_MAX
 from domain.errors import DoorbusterError, Unavailable
 from loadtests.answer_check import HeldReservation, StockTotals
 
 ATTEMPTS_MAX = 6
-QUANTITY_MAX = 1000
-"""Units that one restock may add."""
 READS_IN_FLIGHT_MAX = 32
 TIMEOUT_SECONDS = 30.0
 RETRY_PAUSE_SECONDS = 0.3
@@ -87,8 +86,8 @@ class ShopClient:
 
     async def restock(self, sku: str, units: int, *, key: str, warehouse_id: str = "main") -> None:
         """Add stock in portions that the shop accepts; the same key adds it once, however often it is sent."""
-        for part, start in enumerate(range(0, units, QUANTITY_MAX)):
-            body = {"warehouse_id": warehouse_id, "quantity": min(QUANTITY_MAX, units - start)}
+        for part, start in enumerate(range(0, units, RESTOCK_QUANTITY_MAX)):
+            body = {"warehouse_id": warehouse_id, "quantity": min(RESTOCK_QUANTITY_MAX, units - start)}
             path = f"/v1/inventory/{sku}/restocks"
             await self._call("POST", path, json=body, headers={"Idempotency-Key": f"{key}-{part}"})
 
