@@ -66,8 +66,16 @@ INSERT INTO inventory_owners AS o (owner_id, incarnation) VALUES (%s, 1)
 ON CONFLICT (owner_id) DO UPDATE SET incarnation = o.incarnation + 1, retired = false
 RETURNING incarnation
 """
-_RETIRE_OTHERS = "UPDATE inventory_owners SET retired = true WHERE NOT owner_id = ANY(%s) AND NOT retired"
-_RETIRE = "UPDATE inventory_owners SET retired = true WHERE owner_id = %s"
+_RETIRE_OTHERS = """
+WITH gone AS (
+    UPDATE inventory_owners SET retired = true WHERE NOT owner_id = ANY(%s) AND NOT retired RETURNING owner_id
+)
+UPDATE inventory_partitions SET epoch = epoch + 1 WHERE owner_id IN (SELECT owner_id FROM gone)
+"""
+_RETIRE = """
+WITH gone AS (UPDATE inventory_owners SET retired = true WHERE owner_id = %s RETURNING owner_id)
+UPDATE inventory_partitions SET epoch = epoch + 1 WHERE owner_id IN (SELECT owner_id FROM gone)
+"""
 _OWNERS = """
 SELECT o.owner_id, o.incarnation, o.node, o.pid, count(p.partition_id)
 FROM inventory_owners o LEFT JOIN inventory_partitions p USING (owner_id)
@@ -94,12 +102,15 @@ LIMIT %(limit)s
 """
 _FORCE_HOME = """
 WITH moved AS (
-    SELECT sku, partition_id AS leaves FROM skus WHERE sku = ANY(%(skus)s) FOR UPDATE
-), raised AS (
-    UPDATE inventory_partitions SET epoch = epoch + 1 WHERE partition_id IN (SELECT leaves FROM moved)
+    UPDATE skus SET partition_id = was.home
+    FROM (
+        SELECT s.sku, s.partition_id AS leaves, h.partition_id AS home
+        FROM skus s JOIN unnest(%(skus)s::text[], %(homes)s::int[]) AS h (sku, partition_id) USING (sku)
+        WHERE s.partition_id <> h.partition_id FOR UPDATE OF s
+    ) AS was
+    WHERE skus.sku = was.sku RETURNING was.leaves
 )
-UPDATE skus SET partition_id = homes.partition_id
-FROM unnest(%(skus)s::text[], %(homes)s::int[]) AS homes (sku, partition_id) WHERE skus.sku = homes.sku
+UPDATE inventory_partitions SET epoch = epoch + 1 WHERE partition_id IN (SELECT leaves FROM moved)
 """
 
 
@@ -131,11 +142,11 @@ class PlacementStore:
         return int((await self._row(_NEXT_INCARNATION, [owner_id]))[0])
 
     async def retire_others(self, owner_ids: Iterable[str]) -> None:
-        """Mark all owners but these as gone."""
+        """Mark all owners but these as gone, and fence them."""
         await self._execute(_RETIRE_OTHERS, [list(owner_ids)])
 
     async def retire(self, owner_id: str) -> None:
-        """Mark an owner as gone. Its partition stays, so that its epochs are never used twice."""
+        """Mark an owner as gone, and fence it. Its partition stays, so that its epochs are never used twice."""
         await self._execute(_RETIRE, [owner_id])
 
     async def owners(self) -> list[OwnerRow]:
