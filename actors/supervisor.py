@@ -5,7 +5,8 @@ A plain class; `actors.ray_actors` makes it an actor.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +15,7 @@ import structlog
 from domain.errors import DoorbusterError, Unavailable
 from domain.identity import PARTITION_COUNT, partition_of
 from domain.placement import rendezvous
-from stores.placement import Placement, PlacementStore
+from stores.placement import PINNED_PARTITION_MIN, DueDrop, Placement
 
 _log = structlog.get_logger()
 
@@ -32,6 +33,20 @@ class SupervisorLimits:
     pin_linger_seconds: float = 5.0
     pinned_owners_max: int = 16
     """Drops beyond these are sold by their home owners."""
+
+
+class PlacementBook(Protocol):
+    """Where the placement is kept; see `stores.placement.PlacementStore`. Methods may raise `Unavailable`."""
+
+    async def read(self) -> Placement: ...
+    async def place_homes(self, owner_of: Mapping[int, str]) -> None: ...
+    async def next_incarnation(self, owner_id: str) -> int: ...
+    async def retire_others(self, owner_ids: Iterable[str]) -> None: ...
+    async def retire(self, owner_id: str) -> None: ...
+    async def pinned_partition(self, owner_id: str) -> int: ...
+    async def due_drops(self, lead_seconds: float, limit: int) -> list[DueDrop]: ...
+    async def unpinnable(self, lead_seconds: float, linger_seconds: float, limit: int) -> list[str]: ...
+    async def force_home(self, skus: list[str]) -> None: ...
 
 
 class OwnerProcesses(Protocol):
@@ -65,7 +80,7 @@ class Supervisor:
 
     def __init__(  # noqa: PLR0913 - ports and settings, all named
         self,
-        placement: PlacementStore,
+        placement: PlacementBook,
         processes: OwnerProcesses,
         leadership: Leadership,
         *,
@@ -170,14 +185,21 @@ class Supervisor:
 
     async def pin_due_drops(self) -> None:
         """Give the SKU of each drop that is live or about to start an owner of its own."""
-        limits = self._limits
-        due = await self._placement.due_drops(limits.pin_lead_seconds, limits.pinned_owners_max)
+        due = await self._due_skus()
         if not due:
             return
         placement = await self._placement.read()
-        for sku in {drop.sku for drop in due} - placement.pinned.keys():
-            if len(placement.pinned) < limits.pinned_owners_max:
+        room = self._limits.pinned_owners_max - len(placement.pinned)
+        for sku in [sku for sku in due if sku not in placement.pinned][: max(0, room)]:
+            try:
                 await self._pin(sku, placement)
+            except DoorbusterError as fault:  # One SKU that can't be moved now does not keep the others waiting.
+                _log.warning("drop not pinned yet", action="drop_pin", sku=sku, reason=str(fault))
+
+    async def _due_skus(self) -> list[str]:
+        limits = self._limits
+        due = await self._placement.due_drops(limits.pin_lead_seconds, limits.pinned_owners_max)
+        return list(dict.fromkeys(drop.sku for drop in due))
 
     async def _pin(self, sku: str, placement: Placement) -> None:
         """Start the new owner first and hand over when it answers, so the SKU is without an owner for one commit."""
@@ -202,15 +224,34 @@ class Supervisor:
         )
         placement = await self._placement.read()
         for sku in past:
-            owner = placement.owner_of(sku)
-            if owner is not None:
-                if not await self._processes.hand_over(*owner, sku, partition_of(sku)):
-                    continue
-                await self._processes.stop(*owner)
-                await self._placement.retire(owner[0])
-                _log.info("drop unpinned", action="drop_unpin", sku=sku, owner_id=owner[0])
-            else:
-                await self._placement.force_home([sku])
+            try:
+                await self._unpin(sku, placement)
+            except DoorbusterError as fault:
+                _log.warning("drop not unpinned yet", action="drop_unpin", sku=sku, reason=str(fault))
+        if any(partition_id >= PINNED_PARTITION_MIN for partition_id in placement.owners):
+            await self._end_owners_of_nothing()
+
+    async def _unpin(self, sku: str, placement: Placement) -> None:
+        owner = placement.owner_of(sku)
+        if owner is None:
+            await self._placement.force_home([sku])
+        else:
+            moved = await self._processes.hand_over(*owner, sku, partition_of(sku))
+            _log.info("drop unpinned", action="drop_unpin", sku=sku, owner_id=owner[0], moved=moved)
+
+    async def _end_owners_of_nothing(self) -> None:
+        """End owners made for one SKU that does not need them any more, or never came to them."""
+        wanted = {pinned_owner_id(sku) for sku in await self._due_skus()}
+        placement = await self._placement.read()
+        in_use = set(placement.pinned.values())
+        for partition_id, owner_id in placement.owners.items():
+            if partition_id < PINNED_PARTITION_MIN or partition_id in in_use or owner_id in wanted:
+                continue
+            # Retired first: its process ends by itself then, should the call to stop it get lost.
+            await self._placement.retire(owner_id)
+            with suppress(DoorbusterError):
+                await self._processes.stop(owner_id, placement.incarnations[owner_id])
+            self._answered_at.pop((owner_id, placement.incarnations[owner_id]), None)
 
 
 def pinned_owner_id(sku: str) -> str:
