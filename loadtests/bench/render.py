@@ -1,0 +1,109 @@
+"""Turns the figures of the benchmarks into the tables of docs/benchmarks.md, and leaves the words around them.
+
+python -m loadtests.bench.render --engine engine.json --http http.json --page docs/benchmarks.md
+"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from loadtests.bench.figures import Figure
+from loadtests.bench.measured import DOORBUSTER, HttpFigures, Measured, ratios
+
+START = "<!-- figures: written by `make bench`, not by hand -->"
+END = "<!-- end of figures -->"
+EMPTY_PAGE = f"# Benchmarks\n\n{START}\n{END}\n"
+
+
+def render_page(page: str, *, engine: Sequence[Figure], http: HttpFigures | None) -> str:
+    """Return the page with new tables between its two markers; a page without markers gets them at its end."""
+    if START not in page or END not in page:
+        page = f"{page.rstrip()}\n\n{START}\n{END}\n"
+    before, _, rest = page.partition(START)
+    after = rest.partition(END)[2]
+    sections = [*_machine(http), *_engine(engine), *_http(http)]
+    return before + "\n\n".join([START, *sections, END]) + after
+
+
+def _machine(http: HttpFigures | None) -> Iterable[str]:
+    if http is not None:
+        yield _table(("", ""), http.machine)
+
+
+def _engine(figures: Sequence[Figure]) -> Iterable[str]:
+    if not figures:
+        return
+    by_name = {figure.name: figure for figure in figures}
+    rows = []
+    for figure in figures:
+        baseline = by_name.get(figure.baseline)
+        times = _spread(figure.ratios(baseline), "{:.1f}") if baseline else ("", "", "")
+        rows.append((figure.name, figure.unit, *_spread(figure.runs, "{:,.0f}"), times[1]))
+    yield "## The engine on one hot SKU"
+    yield _table(("What", "Unit", "Min", "Median", "Max", "Times the row lock (median)"), rows)
+
+
+def _http(http: HttpFigures | None) -> Iterable[str]:
+    if http is None:
+        return
+    yield "## `POST /v1/reservations` over HTTP"
+    yield "Reservations a second; latencies are medians over the rounds; a failed request had another answer than 201."
+    settings = list(dict.fromkeys((one.load, one.connections) for one in http.measured))
+    for load, connections in settings:
+        beside = [one for one in http.measured if (one.load, one.connections) == (load, connections)]
+        yield f"### {load[0].upper() + load[1:]}, {connections} connections"
+        header = (
+            "Target",
+            "Min",
+            "Median",
+            "Max",
+            "p50 ms",
+            "p99 ms",
+            "Failed",
+            "Doorbuster is, times (min, median, max)",
+        )
+        yield _table(header, [_http_row(one, beside) for one in beside])
+
+
+def _http_row(one: Measured, beside: Sequence[Measured]) -> tuple[str, ...]:
+    ours = next(m for m in beside if m.target == DOORBUSTER)
+    low, middle, high = _spread(ratios(ours, one), "{:.2f}")
+    return (
+        one.target,
+        *_spread(one.rates, "{:,.0f}"),
+        f"{statistics.median(one.p50_ms):.1f}",
+        f"{statistics.median(one.p99_ms):.1f}",
+        f"{sum(one.failed):,}",
+        "" if one is ours else f"{low}, **{middle}**, {high}",
+    )
+
+
+def _spread(runs: Sequence[float], form: str) -> tuple[str, str, str]:
+    return form.format(min(runs)), form.format(statistics.median(runs)), form.format(max(runs))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def main() -> int:
+    """Rewrite the tables of a page from the figures given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", type=Path)
+    parser.add_argument("--http", type=Path)
+    parser.add_argument("--page", type=Path, required=True)
+    chosen = parser.parse_args()
+    engine = msgspec.json.decode(chosen.engine.read_bytes(), type=list[Figure]) if chosen.engine else []
+    http = msgspec.json.decode(chosen.http.read_bytes(), type=HttpFigures) if chosen.http else None
+    page = chosen.page.read_text(encoding="utf-8") if chosen.page.exists() else EMPTY_PAGE
+    chosen.page.write_text(render_page(page, engine=engine, http=http), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
