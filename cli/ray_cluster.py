@@ -20,6 +20,7 @@ from cli.ray_environment import apply_environment
 from cli.server_process import ServerFault
 
 NAMESPACE = "doorbuster"
+_START_ATTEMPTS_MAX = 2
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _CPUS_MIN = 4
 """Logical CPUs that Ray hands out in fractions; fewer leave no room for owners, replicas and Serve's own actors."""
@@ -106,23 +107,28 @@ def ray_faults(doing: str) -> Iterator[None]:
 
 
 def _initialise(**options: Any) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import ray
-        from ray._private import utils as ray_utils
+    import ray
+    from ray import serve as ray_serve
+    from ray._private import utils as ray_utils
 
-        # Ray takes SIGTERM for itself, in Python and in its native part, to leave in the middle of what it does;
-        # we stop in order instead, and take it back at the first moment.
-        ours = signal.getsignal(signal.SIGTERM)
-        ray_utils.set_sigterm_handler = lambda _handler: signal.signal(signal.SIGTERM, ours)
+    # Ray takes SIGTERM for itself, in Python and in its native part, to leave in the middle of what it does;
+    # we stop in order instead, and take it back at the first moment.
+    ours = signal.getsignal(signal.SIGTERM)
+    ray_utils.set_sigterm_handler = lambda _handler: signal.signal(signal.SIGTERM, ours)
+    # Serve sets its logger up when it is imported: quieten it after that.
+    logging.getLogger(ray_serve.__name__).setLevel(logging.ERROR)
+    for attempt in range(1, _START_ATTEMPTS_MAX + 1):
         try:
-            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (RuntimeError, ConnectionError, OSError, ValueError) as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ServerFault(f"Ray did not start: {reason}") from error
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
+        except Exception as error:
+            # Ray raises bare `Exception` when a busy machine lets its own 30 s pass; it starts well the next time.
+            ray.shutdown()
+            if attempt == _START_ATTEMPTS_MAX:
+                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                raise ServerFault(f"Ray did not start: {reason}") from error
+        else:
+            return
         finally:
             signal.signal(signal.SIGTERM, ours)
-    # Serve sets its logger up when it is imported: quieten it after that.
-    from ray import serve as ray_serve
-
-    logging.getLogger(ray_serve.__name__).setLevel(logging.ERROR)
