@@ -70,7 +70,7 @@ class ShopFront:
         except Disconnected:
             raise
         except Exception:
-            log.exception("reservation.fault")
+            log.exception("a reservation failed", action="reserve")
             reply = _INTERNAL
         await send_reply(reply, send)
         self._metrics.record_hot(reply.status, perf_counter() - started)
@@ -94,13 +94,13 @@ class ShopFront:
         except Disconnected:
             raise
         except Exception:
-            log.exception("request.fault", method=scope["method"], path=scope["path"])
+            log.exception("a request failed", action="answer_request", method=scope["method"], path=scope["path"])
             if status == 0:
                 await send_reply(_INTERNAL, send_noting_status)
         route = getattr(scope.get("route"), "path", "unmatched")
         self._metrics.record(_method_of(scope), route, status, perf_counter() - started)
         if scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
-            log.info("request.answered", method=_method_of(scope), route=route, status=status)
+            log.info("answered", action="answer_request", method=_method_of(scope), route=route, status=status)
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes | Reply:

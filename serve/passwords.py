@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Passwords:
     """Hashes and checks passwords."""
 
-    def __init__(self) -> None:
-        self._hasher = PasswordHash.recommended()
+    def __init__(self, hasher: PasswordHash | None = None) -> None:
+        self._hasher = hasher or PasswordHash.recommended()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="argon2")
         self._waiting = 0
         self._nobody: str | None = None
