@@ -207,7 +207,7 @@ class Shopper(FastHttpUser):  # type: ignore[misc]
             self._sleep_until(-chance.random() * EARLY_SECONDS_MAX)
             self._ask(1)
         at_once = chance.random() < SHARE_AT_ONCE
-        arrives_at = 0.0 if at_once else min(options.ramp_seconds, chance.expovariate(3 / options.ramp_seconds))
+        arrives_at = 0.0 if at_once else chance.expovariate(3 / options.ramp_seconds) % options.ramp_seconds
         self._sleep_until(arrives_at)
         wanted = PAIR if options.limit >= PAIR and chance.random() < SHARE_PAIRS else 1
         wish, answer = self._ask(wanted)

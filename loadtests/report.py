@@ -62,7 +62,7 @@ def _heading(record: RushRecord) -> str:
 def _cards(record: RushRecord, figures: RushFigures) -> str:
     told = (
         ("Reservations a second", f"{figures.reservations_per_s:,.0f}", "until the last unit was held"),
-        ("Requests a second", f"{figures.requests_per_s:,.0f}", f"{figures.requests:,} in all"),
+        ("Requests a second", f"{figures.requests_per_s:,.0f}", f"as long; {figures.requests:,} in all"),
         ("Median latency", f"{figures.p50_ms:,.1f} ms", f"p99 {figures.p99_ms:,.1f} ms"),
         ("Last unit held after", f"{figures.sold_out_after_s:,.2f} s", f"{record.check.remaining:,} remaining"),
     )
@@ -131,6 +131,7 @@ def _stock_plot(record: RushRecord, end: float) -> str:
     for at, quantity in sorted((answered_at_s(a), a.quantity_held) for a in firsts.values()):
         left -= quantity
         promised.append((at, float(left)))
+    promised.append((end, float(left)))
     series = [
         Series(name="set aside less what shoppers were promised", colour="held", points=promised),
         Series(name="the shop's own count", colour="refused", points=shop),

@@ -81,11 +81,13 @@ def answered_at_s(answer: Answer) -> float:
 
 
 def measure_rush(answers: Sequence[Answer]) -> RushFigures:
-    """Compute the figures: rates are over the span in which the answers in question came."""
+    """Compute the figures: rates are from the opening until the last unit was held."""
     told = [a for a in answers if a.status != NO_ANSWER]
     firsts = {a.reservation_id: a for a in reversed(told) if a.status == HTTPStatus.CREATED}
     held_at = [answered_at_s(a) for a in firsts.values()]
-    last_held, last_told = max(held_at, default=0.0), max((answered_at_s(a) for a in told), default=0.0)
+    last_held = max(held_at, default=0.0)
+    busy_until = last_held or max((answered_at_s(a) for a in told), default=0.0)
+    busy = sum(answered_at_s(a) <= busy_until for a in told)
     ordered = sorted(a.latency_ms for a in told)
     return RushFigures(
         requests=len(answers),
@@ -95,7 +97,7 @@ def measure_rush(answers: Sequence[Answer]) -> RushFigures:
         unanswered=len(answers) - len(told),
         sold_out_after_s=last_held,
         reservations_per_s=len(firsts) / last_held if last_held > 0 else 0.0,
-        requests_per_s=len(told) / last_told if last_told > 0 else 0.0,
+        requests_per_s=busy / busy_until if busy_until > 0 else 0.0,
         p50_ms=percentile(ordered, 50),
         p99_ms=percentile(ordered, 99),
         slowest_ms=ordered[-1] if ordered else 0.0,

@@ -63,7 +63,7 @@ def scratch_shop(console: Console, **settings: str) -> Iterator[ScratchShop]:
     try:
         with console.status("starting a scratch shop"):
             _wait_until_ready(f"http://127.0.0.1:{port}/readyz", process, directory / "up.log")
-        yield ScratchShop(msgspec.json.decode((directory / "data" / "instance.json").read_bytes()))
+        yield ScratchShop(msgspec.json.decode((directory / "data" / "run.json").read_bytes()))
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(STOP_SECONDS_MAX)
