@@ -1,0 +1,99 @@
+"""A real shop for fault tests: `doorbuster up` in a process of its own, and what it says of itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from loadtests.bench.scratch_shop import free_port
+
+DOORBUSTER = str(Path(sys.executable).parent / "doorbuster")
+START_SECONDS_MAX = 120.0
+STOP_SECONDS_MAX = 60.0
+SETTLE_SECONDS_MAX = 60.0
+
+
+class RunningShop:
+    """An instance and its directory."""
+
+    def __init__(self, data_dir: Path, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.data_dir = data_dir
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = process
+        instance = json.loads((data_dir / "run.json").read_bytes())
+        self.operator = {"email": instance["operator_email"], "password": instance["operator_password"]}
+
+    def status(self) -> dict[str, Any]:
+        """What `doorbuster status --json` prints."""
+        return self._json("status")
+
+    def audit(self) -> dict[str, Any]:
+        """What `doorbuster audit --json` prints; fails the test unless it exits with 0."""
+        return self._json("audit")
+
+    def owner(self, owner_id: str) -> dict[str, Any] | None:
+        """The owner of that name in the status, or None."""
+        return next((each for each in self.status()["owners"] if each["owner_id"] == owner_id), None)
+
+    def wait_for_another_pid(self, owner_id: str, old_pid: int) -> int:
+        """Return the process id of the owner's successor."""
+        give_up_at = time.monotonic() + SETTLE_SECONDS_MAX
+        while time.monotonic() < give_up_at:
+            owner = self.owner(owner_id)
+            if owner is not None and owner["pid"] not in {old_pid, 0}:
+                return int(owner["pid"])
+            time.sleep(0.3)
+        raise AssertionError(f"{owner_id} has no successor")
+
+    def _json(self, command: str) -> dict[str, Any]:
+        finished = subprocess.run(
+            [DOORBUSTER, command, "--json", "--data-dir", str(self.data_dir)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return dict(json.loads(finished.stdout))
+
+
+@contextmanager
+def running_shop(data_dir: Path, **settings: str) -> Iterator[RunningShop]:
+    """Run a shop for as long as the block lasts; afterwards it has to stop in order, with exit code 0."""
+    port = free_port()
+    variables = {f"DOORBUSTER_{name.upper()}": value for name, value in settings.items()}
+    log = data_dir.parent / f"{data_dir.name}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [DOORBUSTER, "up", "--port", str(port), "--data-dir", str(data_dir)],
+            env=os.environ | variables,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_until_ready(f"http://127.0.0.1:{port}/readyz", process, log)
+        yield RunningShop(data_dir, port, process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(STOP_SECONDS_MAX)
+    assert code == 0, log.read_text()
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    give_up_at = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < give_up_at and process.poll() is None:
+        try:
+            if httpx.get(url, timeout=2).status_code == httpx.codes.OK:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"the shop did not start:\n{log.read_text()}")

@@ -1,0 +1,140 @@
+"""Real faults under load: after each, every answer that a client got is true and the audit finds nothing."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from tests.cluster.running_shop import RunningShop, running_shop
+from tests.cluster.shoppers import Crowd
+
+SHOPPERS = 24
+SKUS = 30
+BEFORE_SECONDS = 1.5
+AFTER_SECONDS = 2.0
+
+pytestmark = [pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
+    with running_shop(tmp_path_factory.mktemp("shop") / "data") as running:
+        yield running
+
+
+async def _under_load(shop: RunningShop, fault: Callable[[], Awaitable[None]]) -> Crowd:
+    """Let a crowd shop before, during and after a fault, then check every answer and the audit."""
+    crowd = Crowd(shop.url, shop.operator)
+    await crowd.open(SKUS, SHOPPERS)
+    finished = asyncio.Event()
+    shopping = asyncio.create_task(crowd.shop_until(finished))
+    await asyncio.sleep(BEFORE_SECONDS)
+    await fault()
+    await asyncio.sleep(AFTER_SECONDS)
+    answers = crowd.told.answers
+    await asyncio.sleep(1.0)
+    assert crowd.told.answers > answers, "shoppers are served again"
+    finished.set()
+    await asyncio.wait_for(shopping, 60)
+
+    await crowd.check()
+    report = await asyncio.to_thread(shop.audit)
+    await crowd.close()
+    assert report["ok"] is True
+    assert report["discrepancies"] == []
+    return crowd
+
+
+async def test_a_killed_owner_comes_back_with_everything_that_was_answered(shop: RunningShop) -> None:
+    killed = shop.status()["owners"][0]
+
+    async def fault() -> None:
+        os.kill(killed["pid"], signal.SIGKILL)
+        await asyncio.to_thread(shop.wait_for_another_pid, killed["owner_id"], killed["pid"])
+
+    await _under_load(shop, fault)
+
+
+async def test_a_killed_replica_takes_no_answer_with_it(shop: RunningShop) -> None:
+    replica = shop.status()["replicas"][0]
+
+    async def fault() -> None:
+        os.kill(replica["pid"], signal.SIGKILL)
+
+    await _under_load(shop, fault)
+
+    assert replica["pid"] not in {each["pid"] for each in shop.status()["replicas"]}
+
+
+async def test_a_killed_postgresql_loses_nothing_that_was_answered(shop: RunningShop) -> None:
+    killed = shop.status()["postgres"]["pid"]
+
+    async def fault() -> None:
+        os.kill(killed, signal.SIGKILL)
+
+    await _under_load(shop, fault)
+
+    assert shop.status()["postgres"]["pid"] not in {killed, None}
+
+
+async def test_a_killed_valkey_costs_nothing_but_freshness(shop: RunningShop) -> None:
+    killed = shop.status()["valkey"]["pid"]
+
+    async def fault() -> None:
+        os.kill(killed, signal.SIGKILL)
+
+    await _under_load(shop, fault)
+
+    assert shop.status()["valkey"]["pid"] not in {killed, None}
+
+
+async def test_a_paused_owner_that_wakes_after_its_successor_took_over_writes_nothing(shop: RunningShop) -> None:
+    paused = shop.status()["owners"][0]
+
+    async def fault() -> None:
+        os.kill(paused["pid"], signal.SIGSTOP)
+        try:
+            await asyncio.to_thread(shop.wait_for_another_pid, paused["owner_id"], paused["pid"])
+        finally:
+            os.kill(paused["pid"], signal.SIGCONT)
+
+    await _under_load(shop, fault)
+
+    for _ in range(50):
+        if not _is_alive(paused["pid"]):
+            break
+        await asyncio.sleep(0.2)
+    assert not _is_alive(paused["pid"]), "a superseded owner leaves"
+
+
+async def test_a_killed_supervisor_is_not_missed(shop: RunningShop) -> None:
+    owners = {each["owner_id"]: each["pid"] for each in shop.status()["owners"]}
+    supervisor = _pid_of("ray::SupervisorActor", near=next(iter(owners.values())))
+
+    async def fault() -> None:
+        os.kill(supervisor, signal.SIGKILL)
+        await asyncio.sleep(4)
+
+    await _under_load(shop, fault)
+
+    assert {each["owner_id"]: each["pid"] for each in shop.status()["owners"]} == owners
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _pid_of(title: str, near: int) -> int:
+    """Return the process with that title that has the same parent as `near`."""
+    import psutil
+
+    for each in psutil.Process(near).parent().children():  # type: ignore[union-attr]
+        if title in " ".join(each.cmdline()):
+            return int(each.pid)
+    raise AssertionError(f"no {title}")
