@@ -18,7 +18,10 @@ class WarehouseLine(Protocol):
 
 
 class WarehousePolicy(Protocol):
-    """Choose (warehouse_id, units) pairs that add up to the quantity; the caller has made sure they can."""
+    """Choose (warehouse_id, units) pairs that add up to the quantity; the caller has made sure they can.
+
+    Pairs come in the order of the ids, as the store gives them back: a repeated answer is the first one to the letter.
+    """
 
     def __call__(self, lines: Collection[WarehouseLine], quantity: int) -> tuple[tuple[str, int], ...]: ...
 
@@ -45,4 +48,4 @@ def _split(fullest_first: Sequence[WarehouseLine], quantity: int) -> tuple[tuple
         if left == 0:
             break
     assert left == 0, "the caller checks that the quantity is available"
-    return tuple(taken)
+    return tuple(sorted(taken))
