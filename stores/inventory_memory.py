@@ -144,13 +144,11 @@ class MemoryInventoryStore:
     async def find_reservations(self, ids: list[tuple[str, bytes]]) -> dict[tuple[str, bytes], Reservation]:
         """Read reservations by SKU and id."""
         await self._faults.before_read()
-        wanted: dict[str, set[bytes]] = defaultdict(set)
-        for sku, reservation_id in ids:
-            wanted[sku].add(reservation_id)
         found: dict[tuple[str, bytes], Reservation] = {}
-        for sku, some in wanted.items():
-            rows = [row for _, row in sorted(self._tables.reservations[sku].items()) if row.reservation_id in some]
-            found.update({(sku, each): held for each, held in _reservations(rows).items()})
+        for sku, reservation_id in ids:
+            rows = self._tables.reservation(sku, reservation_id)
+            if rows:
+                found[sku, reservation_id] = _reservations(rows)[reservation_id]
         await self._faults.after_read()
         return found
 

@@ -136,6 +136,12 @@ class InventoryTables:
             elif known.owner_id != owner_id:
                 self.partitions[partition_id] = PartitionEntry(owner_id, known.epoch + 1)
 
+    def reservation(self, sku: str, reservation_id: bytes) -> list[ReservationEntry]:
+        """Return the rows of one reservation in the order of their warehouses."""
+        rows = self.reservations[sku]
+        found = (rows.get((reservation_id, warehouse_id)) for warehouse_id in sorted(self.stock[sku]))
+        return [row for row in found if row is not None]
+
     def check_fence(self, fence: Mapping[int, int]) -> None:
         """Raise `StaleEpoch` unless every epoch is the current one."""
         for partition_id, epoch in fence.items():

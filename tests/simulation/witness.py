@@ -1,0 +1,245 @@
+"""Holds what happens in a simulation against the rules: each commit, each publication, each answer, each pause."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from domain.audit import check_copy, check_tables
+from domain.commands import Allocate, Command, OpenDrop, Release, Reserve, Restock, Shrink
+from domain.errors import Unavailable
+from domain.outcomes import (
+    Allocated,
+    Busy,
+    Conflict,
+    DropClosed,
+    DropOpened,
+    DropOverlap,
+    Ended,
+    InsufficientStock,
+    LimitReached,
+    Outcome,
+    Released,
+    Reserved,
+    SoldOut,
+    StockChanged,
+    Totals,
+    UnknownReservation,
+)
+from domain.stock import Movement, Stock
+from stores.inventory_tables import Changes, InventoryTables, ReservationEntry
+from stores.live_stock import StockSnapshot
+from tests.simulation.journal import Journal
+from tests.simulation.processes import Weather
+from tests.virtual_time import clock_us
+
+
+class Witness:
+    """Knows the database from outside: it is told of each commit, and reads the tables when an answer arrives."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.tables = InventoryTables(self.see_commit)
+        self.taken_by: dict[tuple[bytes, bytes], int] = defaultdict(int)
+        self.totals_at: dict[tuple[str, int], Totals] = {}
+        self.first_answers: dict[tuple[str, bytes], Outcome] = {}
+
+    # --- commits ---
+
+    def see_commit(self, changes: Changes) -> None:
+        """Check what is true after every commit, whatever came before."""
+        self._check_fence(changes)
+        now_us = clock_us()
+        touched = set()
+        for row in changes.begun:
+            self._count_drop(row, 1)
+        for end in changes.ended:
+            row = self.tables.reservations[end.sku][end.reservation_id, end.warehouse_id]
+            if end.state == "expired":
+                assert row.expires_at_us <= now_us, "a hold lapsed before its time"
+                self.journal.count("lapsed")
+            if end.state != "allocated":
+                self._count_drop(row, -1)
+        self._check_limits(changes)
+        for entry in changes.ledger:
+            touched.add(entry.sku)
+        for sku in sorted(touched):
+            totals = self._committed(sku)
+            self.totals_at[sku, max(entry.sequence for entry in changes.ledger if entry.sku == sku)] = totals
+            self.journal.mark(sku, totals.on_hand, totals.reserved, totals.allocated)
+
+    def _check_fence(self, changes: Changes) -> None:
+        for entry in changes.ledger:
+            partition = self.tables.partitions[self.tables.skus[entry.sku]]
+            assert entry.epoch == partition.epoch, "a stale owner has written"
+
+    def _count_drop(self, row: ReservationEntry, sign: int) -> None:
+        if row.drop_id:
+            self.taken_by[row.drop_id, row.customer_id] += sign * row.quantity
+
+    def _check_limits(self, changes: Changes) -> None:
+        for row in changes.begun:
+            if row.drop_id:
+                limit = self.tables.drops[row.sku][row.drop_id].opened.limit_per_customer
+                assert 0 <= self.taken_by[row.drop_id, row.customer_id] <= limit, "more than one customer may have"
+
+    def _committed(self, sku: str) -> Totals:
+        lines = self.tables.stock[sku].values()
+        on_hand, reserved, allocated = (
+            sum(line.on_hand for line in lines),
+            sum(line.reserved for line in lines),
+            sum(line.allocated for line in lines),
+        )
+        return Totals(sku, on_hand, reserved, allocated, on_hand - reserved - allocated)
+
+    # --- answers ---
+
+    def see_answer(self, command: Command, outcome: Outcome) -> None:
+        """Check that an answer is true now that it has arrived."""
+        if isinstance(outcome, Busy):
+            return
+        key = (command.sku, _id_of(command))
+        first = self.first_answers.get(key)
+        if isinstance(command, Reserve):
+            self._see_reserve(command, outcome, first)
+        elif isinstance(command, Release | Allocate):
+            self._see_end(command, outcome)
+        else:
+            self._see_operation(command, outcome, first)
+        if first is None and isinstance(outcome, Reserved | StockChanged | DropOpened):
+            self.first_answers[key] = outcome
+
+    def _see_reserve(self, command: Reserve, outcome: Outcome, first: Outcome | None) -> None:
+        rows = self.tables.reservation(command.sku, command.reservation_id)
+        if isinstance(outcome, Reserved):
+            assert outcome.quantity == command.quantity
+            assert outcome.warehouses == tuple((row.warehouse_id, row.quantity) for row in rows), "held once, as told"
+            assert {row.customer_id for row in rows} == {command.customer_id}
+            assert {(row.expires_at_us, row.drop_id) for row in rows} == {(outcome.expires_at_us, outcome.drop_id)}
+            if isinstance(first, Reserved):
+                assert (first.expires_at_us, first.warehouses) == (outcome.expires_at_us, outcome.warehouses)
+        elif isinstance(outcome, Conflict):
+            held = {(sum(row.quantity for row in rows), row.customer_id) for row in rows}
+            assert held - {(command.quantity, command.customer_id)}, "a conflict needs another payload"
+        elif isinstance(outcome, SoldOut):
+            assert 0 <= outcome.available < command.quantity
+        elif isinstance(outcome, LimitReached):
+            self._see_limit(command, outcome)
+        else:
+            assert isinstance(outcome, DropClosed), outcome
+            drops = self.tables.drops[command.sku].values()
+            assert (outcome.starts_at_us, outcome.ends_at_us) in {
+                (drop.opened.starts_at_us, drop.opened.ends_at_us) for drop in drops
+            }
+
+    def _see_limit(self, command: Reserve, outcome: LimitReached) -> None:
+        for drop_id, drop in self.tables.drops[command.sku].items():
+            rows = self.tables.reservations[command.sku].values()
+            ever = sum(
+                row.quantity for row in rows if row.drop_id == drop_id and row.customer_id == command.customer_id
+            )
+            if drop.opened.limit_per_customer == outcome.limit < ever + command.quantity:
+                return
+        raise AssertionError("nobody can have reached that limit")
+
+    def _see_end(self, command: Release | Allocate, outcome: Outcome) -> None:
+        rows = self.tables.reservation(command.sku, command.reservation_id)
+        states = {(row.state, row.order_reference) for row in rows}
+        if isinstance(outcome, Allocated):
+            assert isinstance(command, Allocate)
+            assert states == {("allocated", command.order_reference)}, "the units are owed to the order"
+        elif isinstance(outcome, Released):
+            assert states == {(outcome.state, "")}
+            assert outcome.state in ("released", "expired")
+        elif isinstance(outcome, Ended):
+            assert {state for state, _ in states} == {outcome.state}, "how a hold ended never changes"
+        else:
+            assert isinstance(outcome, UnknownReservation), outcome
+            # Ends are only asked for after the hold was answered.
+            raise AssertionError("a hold that was answered is unknown")  # noqa: TRY004
+
+    def _see_operation(self, command: Restock | Shrink | OpenDrop, outcome: Outcome, first: Outcome | None) -> None:
+        written = self.tables.operations.get((command.sku, _id_of(command)))
+        if isinstance(outcome, StockChanged):
+            assert written is not None
+            assert written.command == command
+            assert isinstance(written.outcome, StockChanged)
+            assert written.outcome.totals == outcome.totals
+        elif isinstance(outcome, DropOpened):
+            assert written is not None
+            assert written.command == command
+            assert outcome.drop_id in self.tables.drops[command.sku]
+        elif isinstance(outcome, Conflict):
+            assert written is not None
+            assert written.command != command
+        elif isinstance(outcome, DropOverlap):
+            assert isinstance(command, OpenDrop)
+            other = self.tables.drops[command.sku][outcome.drop_id].opened
+            assert other.starts_at_us < command.ends_at_us
+            assert command.starts_at_us < other.ends_at_us
+        else:
+            assert isinstance(outcome, InsufficientStock), outcome
+            assert 0 <= outcome.available < command.quantity
+        if first is not None:
+            assert not isinstance(outcome, DropOverlap | InsufficientStock), "what was done is answered as done"
+
+    # --- pauses ---
+
+    def audit(self, owners: Iterable[Stock], copies: "Copies") -> None:
+        """Compare all accounts of all SKUs; nothing is under way."""
+        facts = self.tables.facts(self.tables.skus)
+        found: list[object] = [each for sku in facts.values() for each in check_tables(sku)]
+        found += [each for stock in owners for each in check_copy(facts[stock.sku], stock.totals(), "owner")]
+        found += [each for sku in facts for each in copies.compare(facts[sku].totals())]
+        assert not found, found
+        for sku, each in facts.items():
+            assert each.totals().reserved == 0, f"{sku}: units left behind by a hold that nobody ended"
+        for (sku, reservation_id), outcome in self.first_answers.items():
+            if isinstance(outcome, Reserved):
+                rows = self.tables.reservation(sku, reservation_id)
+                assert sum(row.quantity for row in rows) == outcome.quantity, "an answered hold is there once"
+        for sku, entries in self.tables.ledger.items():
+            begun: dict[bytes, set[int]] = defaultdict(set)
+            for entry in entries.values():
+                if entry.movement is Movement.RESERVE:
+                    for reservation_id in entry.operation_ids:
+                        begun[reservation_id].add(entry.at_us)
+            assert all(len(times) == 1 for times in begun.values()), f"{sku}: an id was held twice"
+
+
+class Copies:
+    """Redis: what owners publish, newest version only."""
+
+    def __init__(self, witness: Witness, weather: Weather) -> None:
+        self._witness = witness
+        self._weather = weather
+        self._copies: dict[str, StockSnapshot] = {}
+
+    async def publish(self, snapshots: Sequence[StockSnapshot], now_us: int) -> None:
+        await self._weather.delay(0.002)
+        if self._weather.strikes("publish failed", 0.01):
+            raise Unavailable("Redis is down")
+        for each in snapshots:
+            committed = self._witness.totals_at.get((each.sku, each.version))
+            assert committed is not None, "published ahead of the commit"
+            assert _totals(each) == committed, "published what was never committed"
+            known = self._copies.get(each.sku)
+            if known is None or known.version <= each.version:
+                self._copies[each.sku] = each
+
+    def compare(self, expected: Totals) -> list[str]:
+        copy = self._copies.get(expected.sku)
+        if copy is None or _totals(copy) == expected:
+            return []
+        return [f"readers are shown {_totals(copy)} for {expected}"]
+
+
+def _totals(snapshot: StockSnapshot) -> Totals:
+    lines = snapshot.lines
+    on_hand, reserved = sum(line[1] for line in lines), sum(line[2] for line in lines)
+    allocated = sum(line[3] for line in lines)
+    return Totals(snapshot.sku, on_hand, reserved, allocated, on_hand - reserved - allocated)
+
+
+def _id_of(command: Command) -> bytes:
+    if isinstance(command, Reserve | Release | Allocate):
+        return command.reservation_id
+    return command.drop_id if isinstance(command, OpenDrop) else command.operation_id
