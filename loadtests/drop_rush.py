@@ -346,6 +346,13 @@ def _start_alone(environment: Environment, **_: Any) -> None:
     environment.rush.open(time.time(), early_allowed=False)
 
 
+@events.quitting.add_listener  # type: ignore[untyped-decorator]
+def _end_alone(environment: Environment, **_: Any) -> None:
+    rush = getattr(environment, "rush", None)
+    if rush is not None and rush.log is not None:
+        rush.log.close()
+
+
 def main() -> None:
     """Run as the child of `doorbuster loadtest drop`."""
     parser = argparse.ArgumentParser(description=main.__doc__)
