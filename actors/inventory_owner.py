@@ -311,12 +311,17 @@ class InventoryOwner:
         except Unavailable:
             self._unpublished = batch | self._unpublished
 
-    async def warm(self) -> None:
-        """Load the SKUs that have live holds, so that they expire whether or not anyone asks for them."""
+    async def warm(self, changed_seconds: float = 0.0) -> None:
+        """Load the SKUs that have live holds, so that they expire whether or not anyone asks for them.
+
+        Those changed within `changed_seconds` too, and publish them: a predecessor may have died before it did.
+        """
         shelf = self._shelf
-        skus = await self._store.live_skus()
+        skus = await self._store.live_skus(self._clock_us() - int(changed_seconds * 1e6))
         if shelf is self._shelf:
             await shelf.load(skus)
+            if changed_seconds and shelf is self._shelf:
+                self.republish(skus)
 
     async def check_fence(self) -> None:
         """Notice that a successor has taken over even when there is nothing to commit."""

@@ -15,6 +15,8 @@ PUBLISH_EVERY_SECONDS = 0.025
 FENCE_EVERY_SECONDS = 1.0
 REPUBLISH_EVERY_SECONDS = 0.5
 EVICT_EVERY_SECONDS = 30.0
+UNPUBLISHED_SECONDS_MAX = 60.0
+"""Changes of this long before a claim are published again."""
 WARM_EVERY_SECONDS = 5.0
 """SKUs come with live holds from other owners at any time; nobody need ask for them before they lapse."""
 
@@ -27,7 +29,7 @@ async def run_timers(owner: InventoryOwner) -> None:
         nonlocal warmed_claims
         if owner.state == "running" and owner.counters.claims != warmed_claims:
             claims = owner.counters.claims
-            await owner.warm()
+            await owner.warm(UNPUBLISHED_SECONDS_MAX)
             warmed_claims = claims
 
     async def expire() -> None:

@@ -116,8 +116,8 @@ class InventoryStore(Protocol):
     async def load(self, skus: list[str]) -> dict[str, Stock]:
         """Read SKUs with their live reservations and drops; unknown ones are left out."""
 
-    async def live_skus(self) -> list[str]:
-        """Return the SKUs of this owner's partitions that have live holds."""
+    async def live_skus(self, changed_since_us: int) -> list[str]:
+        """Return the SKUs of this owner's partitions that have live holds, or ledger entries since a time."""
 
     async def find_reservations(self, ids: list[tuple[str, bytes]]) -> dict[tuple[str, bytes], Reservation]:
         """Read reservations in whatever state."""

@@ -127,14 +127,18 @@ class MemoryInventoryStore:
             for drop_id, drop in self._tables.drops[sku].items()
         ]
 
-    async def live_skus(self) -> list[str]:
-        """Return SKUs of this owner with live holds."""
+    async def live_skus(self, changed_since_us: int) -> list[str]:
+        """Return SKUs of this owner with live holds or recent changes."""
         await self._faults.before_read()
         tables = self._tables
         return [
             sku
             for sku, lines in tables.stock.items()
-            if any(line.reserved for line in lines.values()) and self._owns(sku)
+            if self._owns(sku)
+            and (
+                any(line.reserved for line in lines.values())
+                or any(entry.at_us >= changed_since_us for entry in tables.ledger[sku].values())
+            )
         ]
 
     def _owns(self, sku: str) -> bool:

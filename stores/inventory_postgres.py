@@ -74,10 +74,12 @@ WHERE r.sku = ANY(SELECT d.sku FROM drops d WHERE d.sku = ANY(%(skus)s)) AND r.s
 GROUP BY r.drop_id, r.customer_id
 """
 _LIVE_SKUS = """
-SELECT DISTINCT k.sku FROM inventory_stock i
-JOIN skus k USING (sku)
-JOIN inventory_partitions p USING (partition_id)
-WHERE i.reserved > 0 AND p.owner_id = %(owner_id)s
+SELECT k.sku FROM skus k JOIN inventory_partitions p USING (partition_id)
+WHERE p.owner_id = %(owner_id)s AND k.sku IN (
+    SELECT sku FROM inventory_stock WHERE reserved > 0
+    UNION
+    SELECT sku FROM inventory_ledger WHERE at >= to_timestamp(%(since_us)s / 1000000.0)
+)
 """
 _FIND_RESERVATIONS = f"""
 {_RESERVATION_COLUMNS}
@@ -166,9 +168,10 @@ class PostgresInventoryStore:
             for sku, partition_id, sequence, has_history in rows
         }
 
-    async def live_skus(self) -> list[str]:
-        """Return SKUs of this owner with live holds."""
-        (rows,) = await self._read_all((_LIVE_SKUS,), self._identity)
+    async def live_skus(self, changed_since_us: int) -> list[str]:
+        """Return SKUs of this owner with live holds or recent changes."""
+        wanted = {**self._identity, "since_us": changed_since_us}
+        (rows,) = await self._read_all((_LIVE_SKUS,), wanted)
         return [sku for (sku,) in rows]
 
     async def find_reservations(self, ids: list[tuple[str, bytes]]) -> dict[tuple[str, bytes], Reservation]:

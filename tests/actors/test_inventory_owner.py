@@ -616,6 +616,21 @@ async def test_nothing_uncommitted_is_republished() -> None:
     await answer
 
 
+async def test_what_a_dead_owner_committed_but_did_not_publish_is_published_by_the_next_one() -> None:
+    rig = await started_rig()
+    await rig.owner.publish()
+    await submit(rig, reserve(2), release(2))
+    rig.owner = rig.make_owner(incarnation=2)
+    await rig.owner.start()
+    timers = asyncio.create_task(run_timers(rig.owner))
+
+    await asyncio.sleep(5)
+
+    assert rig.publisher.last(SKU).version == 3
+    await rig.owner.stop()
+    timers.cancel()
+
+
 # --- being replaced ---
 
 

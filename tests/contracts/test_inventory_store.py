@@ -467,18 +467,20 @@ async def test_operations_are_found_with_their_first_answers(shop: Shop) -> None
     assert len(found) == 3
 
 
-async def test_skus_with_live_holds_are_listed_for_their_owner_only(shop: Shop) -> None:
+async def test_skus_with_live_holds_or_recent_changes_are_listed_for_their_owner_only(shop: Shop) -> None:
     desk = await open_desk(shop)
     other = await open_desk(shop, incarnation=1)
     stranger = shop.store("owner-1")
     await stranger.claim()
     await other.do(restock(1, 9), reserve(2))
 
-    assert await other.store.live_skus() == [SKU]
-    assert await stranger.live_skus() == []
+    assert await other.store.live_skus(NOW_US + 1) == [SKU]
+    assert await stranger.live_skus(NOW_US + 1) == []
 
     await other.do(Release(id_of(2), SKU))
-    assert await other.store.live_skus() == []
+    assert await other.store.live_skus(NOW_US + 1) == []
+    assert await other.store.live_skus(NOW_US) == [SKU]
+    assert await stranger.live_skus(NOW_US) == []
     await desk.store.close()
 
 
