@@ -37,6 +37,8 @@ def decode_reservation_id(text: str) -> tuple[str, bytes] | None:
         sku = raw[ID_BYTES:].decode()
     except (binascii.Error, ValueError):
         return None
-    if not 1 <= len(sku) <= SKU_LENGTH_MAX:
+    reservation_id = raw[:ID_BYTES]
+    # One reservation, one id: base64 has other spellings of the same bytes.
+    if not 1 <= len(sku) <= SKU_LENGTH_MAX or encode_reservation_id(sku, reservation_id) != text:
         return None
-    return sku, raw[:ID_BYTES]
+    return sku, reservation_id
