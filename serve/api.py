@@ -11,12 +11,13 @@ from domain.errors import DoorbusterError, Unavailable
 from serve.bodies import validation_problem
 from serve.context import OpenShop
 from serve.docs_page import docs_router
-from serve.documented import complete_openapi
+from serve.documented import allowed_methods, complete_openapi
 from serve.metrics import Metrics
 from serve.replies import Reply, ReplyRaised, ReplyResponse, busy, problem
 from serve.routers import drops, inventory, products, reservations, sessions, users
 from serve.routers.operations import operations_router
 
+METHOD_NOT_ALLOWED = 405
 _BY_STATUS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed"}
 _DESCRIPTION = (
     "A shop backend for flash sales. Money is in minor units, timestamps are UTC, errors are problem documents "
@@ -79,8 +80,9 @@ def _translate_faults(api: FastAPI) -> None:
         return ReplyResponse(problem("internal", "The fault is recorded; try again, or tell the shop"))
 
     @api.exception_handler(HTTPException)
-    async def answer_http(_: Request, fault: HTTPException) -> ReplyResponse:
-        headers = tuple((name.lower().encode(), text.encode()) for name, text in (fault.headers or {}).items())
+    async def answer_http(request: Request, fault: HTTPException) -> ReplyResponse:
+        allowed = allowed_methods(api, request.url.path) if fault.status_code == METHOD_NOT_ALLOWED else ""
+        headers = ((b"allow", allowed.encode()),) if allowed else ()
         kind = _BY_STATUS.get(fault.status_code, "bad-request")
         reply: Reply = problem(kind, str(fault.detail), headers=headers)
         return ReplyResponse(reply)

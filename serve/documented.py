@@ -1,5 +1,6 @@
 """Completes the OpenAPI document: problem documents for every operation, and how callers name themselves."""
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -75,6 +76,16 @@ def complete_openapi(api: FastAPI) -> dict[str, Any]:
                     _note_replays(operation)
         api.openapi_schema = document
     return api.openapi_schema
+
+
+def allowed_methods(api: FastAPI, path: str) -> str:
+    """Return the methods of a path, for the `Allow` header: those of all its operations."""
+    methods: set[str] = set()
+    for template, operations in api.openapi()["paths"].items():
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
+        if re.fullmatch(pattern, path):
+            methods.update(name.upper() for name in operations if name in _METHODS)
+    return ", ".join(sorted(methods))
 
 
 def _note_replays(operation: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ _ATTRIBUTE_SCHEMA = {
     "anyOf": [
         {"type": "string", "maxLength": limits.ATTRIBUTE_TEXT_LENGTH_MAX, "pattern": _TEXT},
         {"type": "boolean"},
-        {"type": "number", "minimum": -limits.ATTRIBUTE_INTEGER_MAX, "maximum": limits.ATTRIBUTE_INTEGER_MAX},
+        {"type": "number", "minimum": -limits.ATTRIBUTE_NUMBER_MAX, "maximum": limits.ATTRIBUTE_NUMBER_MAX},
         {
             "type": "array",
             "maxItems": limits.ATTRIBUTE_VALUES_MAX,

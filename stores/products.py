@@ -1,6 +1,5 @@
 """What a product is and the limits on each of its fields, the same for HTTP and for imports."""
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,7 +22,7 @@ ATTRIBUTES_MAX = 500
 ATTRIBUTE_NAME_LENGTH_MAX = 200
 ATTRIBUTE_TEXT_LENGTH_MAX = 10_000
 ATTRIBUTE_VALUES_MAX = 1_000
-ATTRIBUTE_INTEGER_MAX = 2**63 - 1
+ATTRIBUTE_NUMBER_MAX = 2**63 - 1
 IMAGES_MAX = 50
 IMAGE_LENGTH_MAX = 2_048
 
@@ -116,10 +115,9 @@ def is_attribute_value(value: object) -> bool:
     """Tell whether an attribute may hold this: bounded text, number, truth value or list of texts."""
     if isinstance(value, str):
         return len(value) <= ATTRIBUTE_TEXT_LENGTH_MAX and is_clean(value)
-    if isinstance(value, int):
-        return abs(value) <= ATTRIBUTE_INTEGER_MAX
-    if isinstance(value, float):
-        return math.isfinite(value)
+    if isinstance(value, int | float):
+        # Also refuses what is no number: comparisons with it are false.
+        return abs(value) <= ATTRIBUTE_NUMBER_MAX
     return (
         isinstance(value, list)
         and len(value) <= ATTRIBUTE_VALUES_MAX
