@@ -7,6 +7,7 @@ fatal. Memory is bounded by one batch.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from uuid import UUID
@@ -116,14 +117,14 @@ async def import_catalogue(
     Raises: UnreadableFile, Unavailable
     """
     report = ImportReport()
-    lines = read_lines(plan.path, currency=plan.currency, default_category=plan.default_category)
-    while batch := await asyncio.to_thread(_next_batch, lines):
-        report.lines += len(batch)
-        good = _good_lines(batch, report)
-        if good:
-            await _write_products(connection, good, plan.seller_id, report)
-            await _add_stock(good, plan, restock, report)
-        on_progress(report)
+    with closing(read_lines(plan.path, currency=plan.currency, default_category=plan.default_category)) as lines:
+        while batch := await asyncio.to_thread(_next_batch, lines):
+            report.lines += len(batch)
+            good = _good_lines(batch, report)
+            if good:
+                await _write_products(connection, good, plan.seller_id, report)
+                await _add_stock(good, plan, restock, report)
+            on_progress(report)
     return report
 
 

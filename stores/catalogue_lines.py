@@ -8,7 +8,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +49,7 @@ class BadLine(msgspec.Struct, frozen=True):
     reason: str
 
 
-def read_lines(path: Path, *, currency: str, default_category: str) -> Iterator[GoodLine | BadLine]:
+def read_lines(path: Path, *, currency: str, default_category: str) -> Generator[GoodLine | BadLine]:
     """Yield what each line of a file holds, in order; blank lines are skipped.
 
     Raises: UnreadableFile
@@ -67,10 +67,9 @@ def read_lines(path: Path, *, currency: str, default_category: str) -> Iterator[
 
 
 def _open(path: Path) -> IO[bytes]:
-    stream = path.open("rb")
-    compressed = stream.read(2) == _GZIP_MAGIC
-    stream.seek(0)
-    return gzip.open(stream, "rb") if compressed else stream  # type: ignore[return-value]
+    with path.open("rb") as stream:
+        is_compressed = stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    return gzip.open(path, "rb") if is_compressed else path.open("rb")  # type: ignore[return-value]
 
 
 def _json_rows(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | str]]:
