@@ -61,8 +61,8 @@ class Crowd:
         A reservation that was answered exists with that payload and in the state that its shopper knows; the units
         in all states add up; nothing is held that nobody knows of, because every request has its answer.
         """
-        held = defaultdict(int)
-        allocated = defaultdict(int)
+        held: dict[str, int] = defaultdict(int)
+        allocated: dict[str, int] = defaultdict(int)
         for reservation_id, promised in self.told.reservations.items():
             kept = (await self._settled("GET", f"/v1/reservations/{reservation_id}", self._as_operator)).json()
             assert (kept["sku"], kept["quantity"]) == (promised["sku"], promised["quantity"])
@@ -93,11 +93,12 @@ class Crowd:
 
     async def _shop(self, headers: dict[str, str], finished: asyncio.Event) -> None:
         while not finished.is_set():
-            wanted = {"sku": self._chance.choice(self.skus), "quantity": self._chance.randint(1, 3)}
+            sku = self._chance.choice(self.skus)
+            wanted = {"sku": sku, "quantity": self._chance.randint(1, 3)}
             answer = await self._settled("POST", "/v1/reservations", headers, json=wanted)
             self.told.answers += 1
             if answer.status_code == httpx.codes.CONFLICT:
-                self.told.refused[wanted["sku"]] += 1
+                self.told.refused[sku] += 1
             else:
                 await self._end(answer.json(), headers)
             await asyncio.sleep(self._chance.random() * 0.05)
