@@ -58,13 +58,14 @@ class Process(Faults):
         self.owner_id, self.incarnation, self.pid = identity
         self.weather = weather
         self.is_dead = False
+        self.is_sluggish = False
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         store = ServerSideStore(tables, self.owner_id, self.incarnation, pid=self.pid, faults=self)
         self.owner = InventoryOwner(
             store, publisher, clock_us=clock_us, hold_seconds=hold_seconds, sleep=self._sleep, limits=LIMITS
         )
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # In order: a set of tasks has another one in every run.
         self.started = self.spawn(self._live())
 
     async def _live(self) -> None:
@@ -78,8 +79,8 @@ class Process(Faults):
     def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Run something that dies with the process."""
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return task
 
     @property
@@ -142,8 +143,8 @@ class Process(Faults):
             raise Unavailable("the connection was lost")
         if self.weather.strikes("write lost", 0.002):
             raise OutcomeUnknown
-        if self.weather.strikes("write late", 0.002):
-            await asyncio.sleep(self.weather.random.uniform(1, 12))
+        if self.weather.strikes("write late", 1.0 if self.is_sluggish else 0.002):
+            await asyncio.sleep(self.weather.random.uniform(1, 6))
 
     async def after_write(self) -> None:
         await self.weather.delay(0.002)

@@ -6,8 +6,8 @@ from random import Random
 from typing import Any
 
 from actors.supervisor import Supervisor, SupervisorLimits
-from domain.commands import Reserve, Restock
-from domain.outcomes import Reserved, SoldOut
+from domain.commands import OpenDrop, Reserve, Restock
+from domain.outcomes import DropOpened, Reserved, SoldOut
 from domain.stock import Stock
 from stores.inventory_memory import MemoryInventoryStore
 from stores.placement_memory import MemoryPlacementStore
@@ -77,9 +77,8 @@ class Universe:
         people = [self._task(person) for person in self.crowd.people()]
         while self.journal.steps < steps:
             await asyncio.sleep(0.5)
-            failed = [task for task in [*people, *chaos] if task.done() and task.exception()]
-            if failed:
-                break
+            if self.witness.violations or any(task.done() for task in [*people, *chaos]):
+                break  # Only by a fault are they done before the shop closes.
         self.crowd.is_open = False
         for task in chaos:
             task.cancel()
@@ -113,6 +112,8 @@ class Universe:
         process = self._any_process()
         if process is not None:
             self.journal.fault("owner killed")
+            process.is_sluggish = self.random.random() < 0.5  # So that its last write arrives after its successor.
+            await asyncio.sleep(0.2)
             self.machine.crash(process, restarts=self.random.random() < 0.7)
 
     async def _hang(self) -> None:
@@ -173,13 +174,29 @@ class Universe:
         if self._supervising is None or self._supervising.done():
             await self._supervise()
         await self.network.quiet()
+        await self._sell_a_drop()
         await asyncio.sleep(SETTLE_SECONDS)
         assert not self.machine.bugs
+        assert not self.witness.violations
+        ended = [each.is_dead or each.owner.finished.is_set() for each in self.machine.zombies]
+        assert all(ended), "a process outlived its twin"
         self.witness.audit(self._owned_stock(), self.copies)
         placement = await self.placement.read()
         assert placement.pinned == {}, "a SKU stayed pinned when its drop was over"
         running = {owner_id for owner_id, _ in self.machine.processes}
         assert running == {"owner-0", "owner-1"}, "an owner stayed when its drop was over"
+
+    async def _sell_a_drop(self) -> None:
+        """Run one drop in good weather, to its owner and home again."""
+        await asyncio.sleep(HOLD_SECONDS + 15)
+        starts_at_us = clock_us() + 4_000_000
+        drop = OpenDrop(self.random.randbytes(16), SKUS[-1], starts_at_us, starts_at_us + 3_000_000, 1, "USD", 1, 1)
+        wanted = Reserve(self.random.randbytes(16), SKUS[-1], 1, b"d" * 16)
+        if isinstance(await self.crowd.ask(drop), DropOpened):
+            await asyncio.sleep(5)
+            outcome = await self.crowd.ask(wanted)
+            assert isinstance(outcome, Reserved)
+            assert outcome.drop_id == drop.drop_id
 
     def _owned_stock(self) -> list[Stock]:
         owners = [process.owner for process in self.machine.processes.values()]
