@@ -39,7 +39,7 @@ class ClientLimits:
     """Named limits of one process's client."""
 
     batch_commands_max: int = 1_024
-    calls_in_flight_max: int = 2
+    calls_in_flight_max: int = 1
     queued_commands_max: int = 8_192
     settle_seconds_max: float = 5.0
     backoff_seconds_min: float = 0.01
