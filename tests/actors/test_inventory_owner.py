@@ -769,6 +769,7 @@ async def test_a_sku_is_handed_over_with_all_that_was_decided_on_it() -> None:
     rig.tables.place({1_000: "drop-LAMP-1"})
     pinned = rig.make_owner("drop-LAMP-1")
     await pinned.start()
+    epoch = rig.owner.epochs[rig.tables.skus[SKU]]
     rig.brake.may_write.clear()
     decided = later(rig, reserve(2))
     await settle()
@@ -786,6 +787,7 @@ async def test_a_sku_is_handed_over_with_all_that_was_decided_on_it() -> None:
     assert await late == [NotMine(SKU)]
     assert held((await decided)[0]).quantity == held((await queued)[0]).quantity == 1
     assert await submit(rig, reserve(4)) == [NotMine(SKU)]
+    assert {entry.epoch for entry in rig.tables.ledger[SKU].values()} == {epoch}, "committed before it moved"
     outcomes = await pinned.submit([reserve(2), reserve(3), reserve(4)])
     assert [held(outcome).replayed for outcome in outcomes] == [True, True, False]
     assert held((await submit(rig, reserve(2, sku=OTHER)))[0]).quantity == 1

@@ -43,7 +43,7 @@ class Crowd:
         return [
             *(self._repeat(self._shop, 0.05) for _ in range(SHOPPERS)),
             self._repeat(self._stock, 0.5),
-            self._repeat(self._open_drop, 4.0),
+            self._repeat(self._open_drop, 0.7),
         ]
 
     async def ask(self, command: Command) -> Outcome:
@@ -132,9 +132,9 @@ class Crowd:
 
     async def _open_drop(self) -> None:
         random = self._random
-        starts_at_us = clock_us() + random.randint(0, 6_000_000)
-        ends_at_us = starts_at_us + random.randint(1_000_000, 12_000_000)
-        sku = random.choice(self._skus[:3])
+        starts_at_us = clock_us() + random.randint(0, 3_000_000)
+        ends_at_us = starts_at_us + random.randint(500_000, 4_000_000)
+        sku = random.choice(self._skus[:4])
         quantity, limit = random.randint(1, 25), random.randint(1, 4)
         drop = OpenDrop(random.randbytes(16), sku, starts_at_us, ends_at_us, 100, "USD", quantity, limit)
         await self._often_twice(drop)

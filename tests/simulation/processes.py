@@ -107,6 +107,7 @@ class Process(Faults):
         if self.is_dead:
             raise Unavailable("the process is dead")
         task = self.spawn(self._received(work))
+        task.add_done_callback(_look_at)
         done, _ = await asyncio.wait([task], timeout=seconds_max)
         if not done:
             raise OutcomeUnknown
@@ -175,8 +176,14 @@ class ServerSideStore(MemoryInventoryStore):
 
 async def _server_side(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.get_running_loop().create_task(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    task.add_done_callback(_look_at)
     return await asyncio.shield(task)
+
+
+def _look_at(done: "asyncio.Task[Any]") -> None:
+    """See what became of a task whose caller may have left."""
+    if not done.cancelled():
+        done.exception()
 
 
 class Machine:
@@ -206,7 +213,9 @@ class Machine:
 
     async def hand_over(self, owner_id: str, incarnation: int, sku: str, partition_id: int) -> bool:
         process = self._process(owner_id, incarnation)
-        return await process.call(lambda: process.owner.hand_over(sku, partition_id))
+        moved = await process.call(lambda: process.owner.hand_over(sku, partition_id))
+        self.weather.journal.count("handed over", int(moved))
+        return moved
 
     async def stop(self, owner_id: str, incarnation: int) -> None:
         process = self._process(owner_id, incarnation)

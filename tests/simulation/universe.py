@@ -22,7 +22,7 @@ SKUS = [f"SKU-{number}" for number in range(10)]
 HOLD_SECONDS = 8.0
 REPLICAS = 3
 SETTLE_SECONDS = 60.0
-SUPERVISOR_LIMITS = SupervisorLimits(pin_lead_seconds=3.0, pin_linger_seconds=1.0)
+SUPERVISOR_LIMITS = SupervisorLimits(round_seconds=0.2, pin_lead_seconds=2.0, pin_linger_seconds=0.3)
 
 
 class Universe:
