@@ -59,8 +59,12 @@ class OwnerCounters:
 
 @dataclass
 class _OpenGroup:
-    """The decisions that wait for the next commit, and who waits for them."""
+    """The decisions that wait for the next commit, and who waits for them.
 
+    `is_awaited` says that answers wait which write nothing: they need the fence all the same.
+    """
+
+    is_awaited: bool = False
     settled: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -91,7 +95,6 @@ class InventoryOwner:
         self._work = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
-        self._in_flight: asyncio.Future[bool] | None = None
         self._in_flight_skus: set[str] = set()
         self._epochs: dict[int, int] = {}
         self._unpublished: dict[str, StockSnapshot] = {}
@@ -156,8 +159,14 @@ class InventoryOwner:
         except Exception:
             self.fail()
             raise
-        waits_for = opened.settled if self._turn.group else self._in_flight
-        if waits_for is not None and not await self._wait_for(waits_for):
+        if not self._turn.group:
+            if all(type(outcome) is NotMine for outcome in outcomes):
+                return outcomes
+            # A refusal or a repeated answer may rest on a commit that is out, or on the memory of an owner that has
+            # been replaced and does not know it yet: it waits for a look at the fence that begins after it.
+            opened.is_awaited = True
+            self._work.set()
+        if not await self._wait_for(opened.settled):
             return [Unsettled("the commit failed or its outcome is unknown")] * len(commands)
         return outcomes
 
@@ -200,24 +209,25 @@ class InventoryOwner:
         while not self.finished.is_set():
             await self._work.wait()
             self._work.clear()
-            while self._turn.group and self.state == "running":
+            while (self._turn.group or self._open.is_awaited) and self.state == "running":
                 # One group a turn of the lock: under steady load it is never idle, and others wait for it too.
                 async with self._commit_lock:
                     await self._commit_open()
 
     async def _commit_open(self) -> None:
-        """Commit what is decided by now; recover when that fails."""
-        if not self._turn.group or self.state != "running":
+        """Commit what is decided by now, or look at the fence where that is nothing; recover when that fails."""
+        if not (self._turn.group or self._open.is_awaited) or self.state != "running":
             return
         group, opened = self._turn.close_group(), self._open
         self._open = _OpenGroup()
-        self._in_flight = opened.settled
         self._in_flight_skus = {stock.sku for stock in group.stocks()}
         started_us = self._clock_us()
         try:
-            frozen = self._store.freeze(group, self._epochs, started_us)
             snapshots = [StockSnapshot.of(stock) for stock in group.stocks()]
-            await self._store.commit(frozen)
+            if group:
+                await self._store.commit(self._store.freeze(group, self._epochs, started_us))
+            else:
+                await self._store.confirm(self._epochs)
         except DoorbusterError as fault:
             self.counters.commit_failures += 1
             await self._recover(fault, opened)
@@ -227,9 +237,9 @@ class InventoryOwner:
             opened.settled.set_result(False)
             self.fail()
             raise
-        self._count_commit(group.size, started_us)
+        if group:
+            self._count_commit(group.size, started_us)
         self._unpublished.update((snapshot.sku, snapshot) for snapshot in snapshots)
-        self._in_flight = None
         self._in_flight_skus = set()
         opened.settled.set_result(True)
 
@@ -283,7 +293,6 @@ class InventoryOwner:
         self._work.set()
 
     def _forget_everything(self) -> None:
-        self._in_flight = None
         self._in_flight_skus = set()
         self._turn = Turn(hold_us=self._hold_us)
         self._shelf = Shelf(self._store, self._turn, self._epochs)

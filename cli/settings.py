@@ -1,5 +1,6 @@
 """The settings: `DOORBUSTER_*` variables or a `.env` file. Only the command line reads them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -46,7 +47,10 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(description="Signs session tokens, 32 characters or more; made at first start if absent"),
     ] = None
-    owner_count: Annotated[int, Field(ge=1, le=64, description="Inventory owners, besides those of drops")] = 2
+    owner_count: Annotated[
+        int | None,
+        Field(ge=1, le=64, description="Inventory owners, besides those of drops; one for each two cores if absent"),
+    ] = None
     replica_count: Annotated[int, Field(ge=1, le=256, description="Serve replicas that answer HTTP")] = 1
     drain_seconds: Annotated[
         float, Field(ge=0, le=600, description="How long replicas go on answering while the shop stops")
@@ -54,6 +58,11 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="Least severe lines in the logs")
     ] = "INFO"
+
+
+def default_owner_count() -> int:
+    """Return one owner for each two cores, 8 at most: owners beyond that make batches smaller and nothing faster."""
+    return max(1, min(8, (os.cpu_count() or 1) // 2))
 
 
 def read_settings() -> Settings:

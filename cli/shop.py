@@ -19,7 +19,7 @@ from cli.ports import is_free
 from cli.ray_cluster import leave_cluster, make_ray_directory, ray_faults, start_cluster
 from cli.ray_environment import apply_environment, ray_environment
 from cli.server_process import ServerFault, stop
-from cli.settings import Settings
+from cli.settings import Settings, default_owner_count
 from cli.stores_in_use import StoresInUse
 from cli.sweeper import MARK, start_sweeper, sweep
 from domain.errors import DoorbusterError
@@ -137,7 +137,7 @@ class Shop:
             database_url=stores.database_url,
             redis_url=stores.redis_url,
             hold_seconds=self._settings.hold_seconds,
-            owner_count=self._settings.owner_count,
+            owner_count=self._settings.owner_count or default_owner_count(),
             operator_email=operator.email,
             operator_password=operator.password,
             postgres_pid=stores.postgres.pid if stores.postgres else None,
@@ -157,6 +157,7 @@ class Shop:
 
     def _start_http(self, secret_key: str) -> None:
         from ray import serve as ray_serve
+
         from serve.application import ShopSettings, build_application
 
         self._say("Starting the HTTP front")
@@ -166,7 +167,7 @@ class Shop:
             redis_url=self.instance.redis_url,
             secret_key=own_key.get_secret_value() if own_key else secret_key,
             hold_seconds=self._settings.hold_seconds,
-            owner_count=self._settings.owner_count,
+            owner_count=self._settings.owner_count or default_owner_count(),
             replica_count=self._settings.replica_count,
             log_level=self._settings.log_level,
         )

@@ -131,6 +131,9 @@ class InventoryStore(Protocol):
     async def commit(self, frozen: object) -> None:
         """Write a frozen group: all of it, or nothing."""
 
+    async def confirm(self, epochs: Mapping[int, int]) -> None:
+        """Return when every epoch is the current one after the call began. Raises as `commit` does."""
+
     async def hand_over(self, sku: str, partition_id: int, epochs: Mapping[int, int]) -> dict[int, int]:
         """Move a SKU to another partition and return the new epoch of the one it left."""
 

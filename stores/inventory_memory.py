@@ -175,6 +175,13 @@ class MemoryInventoryStore:
         self._tables.write(frozen)
         await self._faults.after_write()
 
+    async def confirm(self, epochs: Mapping[int, int]) -> None:
+        """Look at the fence."""
+        self._require_connection()
+        await self._faults.before_write()
+        self._tables.check_fence(epochs)
+        await self._faults.after_read()
+
     async def hand_over(self, sku: str, partition_id: int, epochs: Mapping[int, int]) -> dict[int, int]:
         """Move a SKU to another partition; the one it leaves gets a new epoch, so no stale owner can write it."""
         self._require_connection()

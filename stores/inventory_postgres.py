@@ -202,6 +202,19 @@ class PostgresInventoryStore:
         except psycopg.Error as error:
             raise _commit_fault(error) from error
 
+    async def confirm(self, epochs: Mapping[int, int]) -> None:
+        """Look at the fence on the connection that commits, so that no slow read is in the way."""
+        connection = self._writer
+        if connection is None or connection.closed:
+            raise Unavailable("no connection to PostgreSQL")
+        try:
+            cursor = await _within(COMMIT_SECONDS_MAX, connection.execute(_STILL_OWNED, _fence(epochs), prepare=True))
+            row = await cursor.fetchone()
+        except psycopg.Error as error:
+            raise _commit_fault(error) from error
+        if row is None or row[0] != len(epochs):
+            raise StaleEpoch
+
     async def hand_over(self, sku: str, partition_id: int, epochs: Mapping[int, int]) -> dict[int, int]:
         """Move a SKU to another partition; the one it leaves gets a new epoch, so no stale owner can write it."""
         connection = self._writer
@@ -222,8 +235,7 @@ class PostgresInventoryStore:
 
     async def still_owned(self, epochs: Mapping[int, int]) -> bool:
         """Compare every epoch with the table's."""
-        fence = {"partitions": list(epochs), "epochs": list(epochs.values())}
-        ((row,),) = await self._read_all((_STILL_OWNED,), fence)
+        ((row,),) = await self._read_all((_STILL_OWNED,), _fence(epochs))
         return bool(row[0] == len(epochs))
 
     async def close(self) -> None:
@@ -289,6 +301,10 @@ def _commit_fault(error: psycopg.Error) -> Exception:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+def _fence(epochs: Mapping[int, int]) -> dict[str, list[int]]:
+    return {"partitions": list(epochs), "epochs": list(epochs.values())}
 
 
 def _wanted(ids: list[tuple[str, bytes]]) -> dict[str, object]:

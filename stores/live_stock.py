@@ -17,14 +17,17 @@ from domain.errors import Unavailable
 from domain.outcomes import Totals
 from domain.stock import Stock
 
-PUBLISHED_PER_CALL_MAX = 500
+PUBLISHED_PER_CALL_MAX = 200
 
 _SET_IF_NEWER = """
-local known = redis.call('HGET', KEYS[1], 'version')
-if known and tonumber(known) > tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'version', ARGV[1], 'on_hand', ARGV[2], 'reserved', ARGV[3], 'allocated', ARGV[4],
-    'available', ARGV[5], 'sellable', ARGV[6])
-return 1
+for at, key in ipairs(KEYS) do
+    local first = (at - 1) * 6
+    local known = redis.call('HGET', key, 'version')
+    if not known or tonumber(known) <= tonumber(ARGV[first + 1]) then
+        redis.call('HSET', key, 'version', ARGV[first + 1], 'on_hand', ARGV[first + 2], 'reserved', ARGV[first + 3],
+            'allocated', ARGV[first + 4], 'available', ARGV[first + 5], 'sellable', ARGV[first + 6])
+    end
+end
 """
 
 
@@ -71,7 +74,7 @@ class RedisStockPublisher:
         self._set_if_newer = client.register_script(_SET_IF_NEWER)
 
     async def publish(self, snapshots: Sequence[StockSnapshot], now_us: int) -> None:
-        """Write snapshots in bounded pipelines."""
+        """Write snapshots, `PUBLISHED_PER_CALL_MAX` in one call."""
         try:
             for start in range(0, len(snapshots), PUBLISHED_PER_CALL_MAX):
                 await self._publish_some(snapshots[start : start + PUBLISHED_PER_CALL_MAX], now_us)
@@ -79,19 +82,21 @@ class RedisStockPublisher:
             raise Unavailable(f"Redis can't be reached: {error}") from error
 
     async def _publish_some(self, snapshots: Sequence[StockSnapshot], now_us: int) -> None:
-        pipeline = self._client.pipeline(transaction=False)
+        """Write some snapshots with one call of one script: a call for each would cost more than its commit."""
+        keys: list[str] = []
+        values: list[int] = []
         for each in snapshots:
             on_hand = sum(line[1] for line in each.lines)
             reserved = sum(line[2] for line in each.lines)
             allocated = sum(line[3] for line in each.lines)
             free = on_hand - reserved - allocated
-            values = [each.version, on_hand, reserved, allocated, free, each.sellable(now_us)]
-            await self._set_if_newer(keys=[stock_key(each.sku)], args=values, client=pipeline)
+            keys.append(stock_key(each.sku))
+            values += (each.version, on_hand, reserved, allocated, free, each.sellable(now_us))
             for warehouse_id, *counts in each.lines:
                 free = counts[0] - counts[1] - counts[2]
-                key = stock_key(each.sku, warehouse_id)
-                await self._set_if_newer(keys=[key], args=[each.version, *counts, free, free], client=pipeline)
-        await pipeline.execute()
+                keys.append(stock_key(each.sku, warehouse_id))
+                values += (each.version, *counts, free, free)
+        await self._set_if_newer(keys=keys, args=values)
 
     async def close(self) -> None:
         """Close the client's connections."""

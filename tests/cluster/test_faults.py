@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.timeout(240)]
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
-    with running_shop(tmp_path_factory.mktemp("shop") / "data") as running:
+    with running_shop(tmp_path_factory.mktemp("shop") / "data", owner_count="2") as running:
         yield running
 
 

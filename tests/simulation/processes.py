@@ -170,6 +170,9 @@ class ServerSideStore(MemoryInventoryStore):
     async def commit(self, frozen: object) -> None:
         await _server_side(super().commit(frozen))
 
+    async def confirm(self, epochs: Mapping[int, int]) -> None:
+        await _server_side(super().confirm(epochs))
+
     async def hand_over(self, sku: str, partition_id: int, epochs: Mapping[int, int]) -> dict[int, int]:
         return await _server_side(super().hand_over(sku, partition_id, epochs))
 
