@@ -12,6 +12,7 @@ from typing import Literal
 
 import structlog
 
+from actors.owner_figures import OwnerCounters, OwnerLimits
 from actors.shelf import Prepared, Shelf
 from actors.turn import Turn
 from domain.commands import Command
@@ -27,34 +28,6 @@ DROP_EDGE_US = 2_000_000
 """Stock is published again for this long around a drop's start and end."""
 
 State = Literal["starting", "running", "recovering", "superseded", "stopped", "failed"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnerLimits:
-    """Named limits of one owner."""
-
-    queued_commands_max: int = 20_000
-    group_movements_max: int = 4_096
-    claim_attempts_max: int = 600
-    claim_backoff_seconds_max: float = 0.5
-    skus_loaded_max: int = 100_000
-    idle_seconds: float = 600.0
-
-
-@dataclass(kw_only=True)
-class OwnerCounters:
-    """What has happened since this owner started; for metrics."""
-
-    commits: int = 0
-    commit_failures: int = 0
-    commit_seconds: float = 0.0
-    movements: int = 0
-    group_movements_last: int = 0
-    commands: int = 0
-    sold_out: int = 0
-    expired: int = 0
-    busy: int = 0
-    claims: int = 0
 
 
 @dataclass

@@ -20,7 +20,8 @@ from ray.exceptions import GetTimeoutError, RayError
 from actors import wire
 from actors.directory import Directory
 from actors.inventory_client import ClientLimits, InventoryClient
-from actors.inventory_owner import InventoryOwner, OwnerCounters
+from actors.inventory_owner import InventoryOwner
+from actors.owner_figures import OwnerCounters
 from actors.owner_timers import run_timers
 from actors.supervisor import Supervisor
 from domain.commands import Command

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from actors.inventory_owner import InventoryOwner, OwnerLimits
+from actors.inventory_owner import InventoryOwner
+from actors.owner_figures import OwnerLimits
 from domain.audit import check_tables
 from domain.commands import Allocate, OpenDrop, Release, Reserve, Restock, Shrink
 from domain.errors import Unavailable
@@ -62,6 +63,7 @@ class HandBrake(Faults):
         self.before_faults: list[Exception] = []
         self.after_faults: list[Exception] = []
         self.reads = 0
+        self.looks = 0
         self.writes = 0
 
     async def before_read(self) -> None:
@@ -75,6 +77,7 @@ class HandBrake(Faults):
         await self.may_read.wait()
 
     async def before_write(self) -> None:
+        self.looks += 1
         await self.may_write.wait()
         if self.before_faults:
             raise self.before_faults.pop(0)

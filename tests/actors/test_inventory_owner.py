@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from actors.inventory_owner import OwnerLimits
+from actors.owner_figures import OwnerLimits
 from actors.owner_timers import run_timers
 from domain.errors import OutcomeUnknown, Rejected, StaleEpoch, Unavailable
 from domain.outcomes import (
@@ -647,6 +647,31 @@ async def test_a_superseded_owner_answers_not_mine_and_finishes() -> None:
     assert stale.finished.is_set()
     assert await stale.submit([reserve(2)]) == [NotMine(SKU)]
     assert rig.row(2) == (0, "")
+
+
+async def test_a_stale_owner_does_not_refuse_either_what_its_successor_would_grant() -> None:
+    rig = await started_rig(units=1)
+    await submit(rig, reserve(2))
+    stale, rig.owner = rig.owner, rig.make_owner(incarnation=2)
+    await rig.owner.start()
+    await submit(rig, release(2), reserve(3))
+
+    answers = [(await stale.submit([command]))[0] for command in (allocate(3), reserve(4), reserve(2))]
+
+    assert isinstance(answers[0], Unsettled)
+    assert answers[1:] == [NotMine(SKU)] * 2
+    assert isinstance((await submit(rig, allocate(3)))[0], Allocated)
+
+
+async def test_a_thousand_refused_shoppers_share_their_looks_at_the_fence() -> None:
+    rig = await started_rig(units=1)
+    await submit(rig, reserve(2))
+    rig.brake.looks = 0
+
+    outcomes = await asyncio.gather(*(submit(rig, reserve(number)) for number in range(3, 1_003)))
+
+    assert outcomes == [[SoldOut(SKU, 0)]] * 1_000
+    assert rig.brake.looks <= 2
 
 
 async def test_an_idle_owner_notices_its_successor() -> None:

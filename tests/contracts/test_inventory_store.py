@@ -255,6 +255,18 @@ async def test_a_stale_owner_writes_nothing(shop: Shop) -> None:
     assert await stale.store.find_operations([(SKU, id_of(3))]) == {}
 
 
+async def test_a_look_at_the_fence_tells_a_stale_owner_and_changes_nothing(shop: Shop) -> None:
+    stale = await open_desk(shop)
+    await stale.store.confirm(stale.epochs)
+    successor = await open_desk(shop, incarnation=2)
+
+    with pytest.raises(StaleEpoch):
+        await stale.store.confirm(stale.epochs)
+
+    await successor.store.confirm(successor.epochs)
+    await successor.do(restock(1, 5))
+
+
 async def test_only_the_partitions_that_a_group_touches_are_checked(shop: Shop) -> None:
     desk = await open_desk(shop)
     await shop.place({partition_of(OTHER): "owner-1"})
@@ -536,3 +548,5 @@ async def test_writes_need_a_claim(shop: Shop) -> None:
 
     with pytest.raises(Unavailable):
         await store.hand_over(SKU, 1_000, {HOME: 1})
+    with pytest.raises(Unavailable):
+        await store.confirm({HOME: 1})

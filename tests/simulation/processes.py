@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from random import Random
 from typing import Any, TypeVar
 
-from actors.inventory_owner import InventoryOwner, OwnerLimits
+from actors.inventory_owner import InventoryOwner
+from actors.owner_figures import OwnerLimits
 from actors.owner_timers import run_timers
 from domain.errors import DoorbusterError, OutcomeUnknown, Unavailable
 from domain.outcomes import Outcome
