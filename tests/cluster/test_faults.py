@@ -1,8 +1,11 @@
 """Real faults under load: after each, every answer that a client got is true and the audit finds nothing."""
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -145,3 +148,19 @@ def _pid_of(title: str, near: int) -> int:
         if title in " ".join(each.cmdline()):
             return int(each.pid)
     raise AssertionError(f"no {title}")
+
+
+def test_the_ledger_audit_runs_as_a_ray_job_over_what_is_left(shop: RunningShop) -> None:
+    database_url = json.loads((shop.data_dir / "run.json").read_bytes())["database_url"]
+
+    finished = subprocess.run(
+        [sys.executable, "-m", "pipelines.ledger_audit", "--database-url", database_url],
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "0 discrepancies" in finished.stdout
