@@ -21,6 +21,7 @@ from actors import wire
 from actors.directory import Directory
 from actors.inventory_client import ClientLimits, InventoryClient
 from actors.inventory_owner import InventoryOwner
+from actors.key_retention import forget_old_keys
 from actors.owner_figures import OwnerCounters
 from actors.owner_timers import run_timers
 from actors.supervisor import Supervisor
@@ -28,6 +29,7 @@ from domain.commands import Command
 from domain.errors import DoorbusterError, OutcomeUnknown, Unavailable
 from domain.outcomes import Outcome, Totals
 from stores.connections import Pool, make_pool
+from stores.idempotency import IdempotencyKeys
 from stores.inventory_postgres import PostgresInventoryStore
 from stores.leadership import Leadership
 from stores.live_stock import RedisStockPublisher
@@ -168,7 +170,10 @@ class SupervisorActor:
 
     async def _run(self) -> None:
         await self._placed
-        await self._supervisor.run()
+        async with asyncio.TaskGroup() as tasks:
+            forgetting = tasks.create_task(forget_old_keys(IdempotencyKeys(self._pool)))
+            await self._supervisor.run()
+            forgetting.cancel()
 
     async def stop(self) -> None:
         """Stop every owner in order."""

@@ -69,7 +69,12 @@ _REMEMBER = """
 UPDATE idempotency_keys SET status = %(status)s, response = %(response)s WHERE caller_id = %(caller)s AND key = %(key)s
 """
 _COMPLETE = "UPDATE idempotency_keys SET status = %(status)s WHERE caller_id = %(caller)s AND key = %(key)s"
-_DELETE_OLD = "DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(days => %(days)s)"
+_DELETE_OLD = """
+DELETE FROM idempotency_keys WHERE (caller_id, key) IN (
+    SELECT caller_id, key FROM idempotency_keys
+    WHERE created_at < now() - make_interval(days => %(days)s) LIMIT %(limit)s
+)
+"""
 
 Connection = AsyncConnection[TupleRow]
 
@@ -172,10 +177,10 @@ class IdempotencyKeys:
         except _Refused as refused:
             return refused.answer
 
-    async def delete_older_than(self, days: int) -> int:
-        """Drop keys that nobody will send again; returns how many."""
+    async def delete_older_than(self, days: int, limit: int) -> int:
+        """Drop at most `limit` keys that nobody will send again; returns how many."""
         async with lease(self._pool) as connection:
-            cursor = await connection.execute(_DELETE_OLD, {"days": days})
+            cursor = await connection.execute(_DELETE_OLD, {"days": days, "limit": limit})
             return cursor.rowcount
 
 

@@ -98,7 +98,7 @@ async def test_a_completed_key_is_never_taken_over(keys: IdempotencyKeys, pool: 
 
     assert await keys.claim([OTHER_PAYLOAD]) == [KeyConflict()]
     assert await keys.claim([CLAIM]) == [Claimed(2)]
-    assert await keys.delete_older_than(0) == 1
+    assert await keys.delete_older_than(0, 10) == 1
 
 
 async def test_a_change_and_its_answer_are_one_transaction(keys: IdempotencyKeys) -> None:
