@@ -16,10 +16,13 @@ SKUS_PER_LOAD_MAX = 500
 
 
 class Prepared(NamedTuple):
-    """What was found out for some commands: SKUs that are not registered, and ids that are in no older reservation."""
+    """What was found out for some commands: SKUs that are not registered, and ids that were looked up and are new.
+
+    Each new id comes with its stock and the count of endings when it was looked up.
+    """
 
     unknown: set[str]
-    looked_up: set[tuple[str, bytes]]
+    new_ids: Mapping[tuple[str, bytes], tuple[Stock, int]]
 
     def covers(self, stock: Stock, command: Command) -> bool:
         """Say whether a command on a SKU with history can be decided: its reservation is in memory, or is new.
@@ -28,8 +31,10 @@ class Prepared(NamedTuple):
         """
         if not isinstance(command, Reserve | Release | Allocate):
             return True
-        reservation_id = command.reservation_id
-        return reservation_id in stock.reservations or (stock.sku, reservation_id) in self.looked_up
+        if command.reservation_id in stock.reservations:
+            return True
+        looked_up, endings = self.new_ids.get((stock.sku, command.reservation_id), (None, 0))
+        return looked_up is stock and stock.remembers_since(endings)
 
 
 class Shelf:
@@ -51,7 +56,7 @@ class Shelf:
         stocks = self.stocks
         missing = {command.sku for command in commands if command.sku not in stocks}
         unknown = await self.load(missing) if missing else set()
-        reservations: list[tuple[str, bytes]] = []
+        reservations: dict[tuple[str, bytes], tuple[Stock, int]] = {}
         operations: list[tuple[str, bytes]] = []
         for command in commands:
             stock = stocks.get(command.sku)
@@ -59,17 +64,18 @@ class Shelf:
                 continue
             if isinstance(command, Reserve | Release | Allocate):
                 if stock.has_history and command.reservation_id not in stock.reservations:
-                    reservations.append((command.sku, command.reservation_id))
+                    reservations[command.sku, command.reservation_id] = (stock, stock.endings)
             else:
                 operation_id = _operation_id(command)
                 if not self._turn.knows_operation(command.sku, operation_id):
                     operations.append((command.sku, operation_id))
         if reservations:
-            await self._recall_reservations(reservations)
+            for found in await self._recall_reservations(list(reservations)):
+                del reservations[found]
         if operations:
-            for (sku, operation_id), found in (await self._store.find_operations(operations)).items():
-                self._turn.remember(sku, operation_id, found)
-        return Prepared(unknown, set(reservations))
+            for (sku, operation_id), first in (await self._store.find_operations(operations)).items():
+                self._turn.remember(sku, operation_id, first)
+        return Prepared(unknown, reservations)
 
     async def load(self, skus: Collection[str]) -> set[str]:
         """Bring SKUs of this owner into memory; return those that are not registered at all."""
@@ -105,11 +111,13 @@ class Shelf:
                 self._turn.watch(stock)
         return absent
 
-    async def _recall_reservations(self, ids: list[tuple[str, bytes]]) -> None:
-        for (sku, _), held in (await self._store.find_reservations(ids)).items():
+    async def _recall_reservations(self, ids: list[tuple[str, bytes]]) -> Collection[tuple[str, bytes]]:
+        found = await self._store.find_reservations(ids)
+        for (sku, _), held in found.items():
             stock = self.stocks.get(sku)
             if stock is not None and held.state != "reserved":
                 stock.recall(held)
+        return found.keys()
 
     def close_to(self, sku: str) -> None:
         """Take a SKU off the shelf and keep it off: it is about to belong to another partition."""

@@ -84,13 +84,14 @@ class Stock:
     """The state of one SKU.
 
     `has_history` says that reservations exist that are not in memory: an unknown id may be an old one.
-    `sequence` is the number of its last ledger entry.
+    `sequence` is the number of its last ledger entry, `endings` counts the reservations that ended in memory.
     """
 
     __slots__ = (
         "available",
         "drops",
         "ended",
+        "endings",
         "has_history",
         "lines",
         "partition_id",
@@ -120,6 +121,7 @@ class Stock:
         self.sequence = sequence
         self.has_history = has_history
         self.ended: deque[bytes] = deque()
+        self.endings = 0
         self.touched_at_us = 0
 
     @property
@@ -133,6 +135,10 @@ class Stock:
         if held.reservation_id not in self.reservations:
             self.reservations[held.reservation_id] = held
             self._remember_ended(held.reservation_id)
+
+    def remembers_since(self, endings: int) -> bool:
+        """Say whether all that began and ended since a count of `endings` is still in memory."""
+        return self.endings - endings < ENDED_KEPT_MAX
 
     def totals(self) -> Totals:
         """Sum the lines."""
@@ -226,6 +232,7 @@ class Stock:
 
     def _remember_ended(self, reservation_id: bytes) -> None:
         self.ended.append(reservation_id)
+        self.endings += 1
         if len(self.ended) > ENDED_KEPT_MAX:
             del self.reservations[self.ended.popleft()]
             self.has_history = True
