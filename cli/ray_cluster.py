@@ -6,6 +6,7 @@ Imports Ray late: it reads the environment when it is imported.
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from cli.ray_environment import apply_environment
 from cli.server_process import ServerFault
 
 NAMESPACE = "doorbuster"
+_CLASS_NAME = re.compile(r"^(?:\w+\.)+\w+: ")
+"""What Ray puts before the message of an error that came from another process."""
 _START_ATTEMPTS_MAX = 2
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _CPUS_MIN = 4
@@ -103,7 +106,8 @@ def ray_faults(doing: str) -> Iterator[None]:
         yield
     except (RayError, RuntimeError, TimeoutError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ServerFault(f"{doing}: {lines[-1] if lines else type(error).__name__}") from error
+        reason = _CLASS_NAME.sub("", lines[-1]) if lines else type(error).__name__
+        raise ServerFault(f"{doing}: {reason}") from error
 
 
 def _initialise(**options: Any) -> None:
