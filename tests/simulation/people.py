@@ -48,8 +48,9 @@ class Crowd:
 
     async def ask(self, command: Command) -> Outcome:
         """Send a command through one of the replicas and have the answer checked."""
+        known = None if isinstance(command, Release | Allocate) else self._witness.first_answer(command)
         outcome = await self._random.choice(self._replicas).send(command)
-        self._witness.see_answer(command, outcome)
+        self._witness.see_answer(command, outcome, known)
         return outcome
 
     async def insist(self, command: Command) -> Outcome:
