@@ -20,7 +20,6 @@ import psycopg
 from rich.console import Console
 
 from actors import wire
-from actors.ray_actors import RayOwnerProcesses
 from domain.commands import Reserve, Restock
 from domain.identity import partition_of
 from domain.outcomes import Reserved, StockChanged
@@ -37,6 +36,9 @@ class HotSku:
     """One SKU, its owner, and commands for it that are made before they are timed."""
 
     def __init__(self, shop: ScratchShop, sku: str) -> None:
+        # Late: Ray reads its environment when it is imported, and the shop's is known only once it runs.
+        from actors.ray_actors import RayOwnerProcesses
+
         self._processes = RayOwnerProcesses()
         self._sku = sku
         with psycopg.connect(shop.database_url, autocommit=True) as connection:
