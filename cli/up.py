@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -19,10 +20,15 @@ class StopAsked(BaseException):
 
 
 class StopSignals:
-    """Notes SIGINT and SIGTERM. Raises at checkpoints of our own only: Ray's native code does not survive more."""
+    """Notes SIGINT and SIGTERM. Raises at checkpoints of our own only: Ray's native code does not survive more.
+
+    The handler sets a flag and nothing else: a second signal may interrupt it, and an event's lock would be taken
+    twice then. `asked` follows the flag, for threads that wait.
+    """
 
     def __init__(self) -> None:
         self.asked = threading.Event()
+        self._is_noted = False
 
     def install(self) -> None:
         """Take both signals."""
@@ -30,12 +36,14 @@ class StopSignals:
             signal.signal(number, self._note)
 
     def checkpoint(self) -> None:
-        """Raise `StopAsked` if a signal came."""
+        """Raise `StopAsked` if a signal came, or a thread has asked."""
+        if self._is_noted:
+            self.asked.set()
         if self.asked.is_set():
             raise StopAsked
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked.set()
+        self._is_noted = True
 
 
 def run_shop(settings: Settings, on_ready: Callable[[RunningInstance, threading.Event], None] | None = None) -> None:
@@ -54,7 +62,9 @@ def run_shop(settings: Settings, on_ready: Callable[[RunningInstance, threading.
                 print_line(f"The shop is open at {instance.url} (API: {instance.url}/docs). Ctrl-C stops it.")
                 if on_ready is not None:
                     threading.Thread(target=on_ready, args=(instance, signals.asked), daemon=True).start()
-                while not signals.asked.wait(_WATCH_SECONDS):
+                while True:
+                    signals.checkpoint()
                     shop.revive_stores()
+                    time.sleep(_WATCH_SECONDS)
         finally:
             shop.stop()
