@@ -22,7 +22,13 @@ OWNERS_SECONDS_MAX = 1.0
 def operations_router(metrics: Metrics) -> APIRouter:
     """Return the router over one replica's metrics."""
     router = APIRouter(tags=["Operations"], route_class=TolerantRoute)
+    _add_probes(router)
+    _add_metrics(router, metrics)
+    _add_audit(router)
+    return router
 
+
+def _add_probes(router: APIRouter) -> None:
     @router.get(
         "/healthz",
         response_model=HealthAnswer,
@@ -50,6 +56,8 @@ def operations_router(metrics: Metrics) -> APIRouter:
             return ReplyResponse(busy("; ".join(reasons)))
         return ReplyResponse(json_reply(200, {"status": "ok"}))
 
+
+def _add_metrics(router: APIRouter, metrics: Metrics) -> None:
     @router.get(
         "/metrics",
         response_class=Response,
@@ -68,6 +76,8 @@ def operations_router(metrics: Metrics) -> APIRouter:
             owners = ()
         return Response(metrics.render(owners), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
+
+def _add_audit(router: APIRouter) -> None:
     @router.get(
         "/v1/audit/inventory",
         response_model=AuditAnswer,
@@ -87,5 +97,3 @@ def operations_router(metrics: Metrics) -> APIRouter:
             "discrepancies": [msgspec.structs.asdict(each) for each in report.discrepancies],
         }
         return ReplyResponse(json_reply(200, body))
-
-    return router
