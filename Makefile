@@ -25,7 +25,7 @@ check: setup ## Format, lint, types, imports, tests: what CI runs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest
+	@$(MAKE) --no-print-directory test
 
 bench: setup ## Measure Doorbuster against row locks, PostgreSQL and Redis Lua on this machine
 	$(BIN)/python -m loadtests.bench
