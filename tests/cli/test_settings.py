@@ -74,3 +74,15 @@ def test_every_setting_is_described() -> None:
 
     assert {name for name, _, _, _ in described} == {f"DOORBUSTER_{name.upper()}" for name in Settings.model_fields}
     assert all(kind and meaning for _, kind, _, meaning in described)
+
+
+def test_the_settings_page_lists_every_setting_as_the_command_does() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+
+    rows = [row for row in page.splitlines() if row.startswith("| `DOORBUSTER_")]
+
+    assert [row.split("|")[1].strip().strip("`") for row in rows] == [name for name, *_ in describe_settings()]
+    for row, (_, kind, default, meaning) in zip(rows, describe_settings(), strict=True):
+        assert kind in row
+        assert default in row
+        assert meaning in row
