@@ -18,6 +18,8 @@ class Reserve(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
     sku: str
     quantity: int
     customer_id: bytes
+    in_cart: bool = False
+    """Whether a cart line names the hold: carts that Redis has lost are rebuilt from these."""
 
 
 class Release(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
@@ -69,4 +71,49 @@ class OpenDrop(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6):
     limit_per_customer: int
 
 
-Command = Reserve | Release | Allocate | Restock | Shrink | OpenDrop
+class Replace(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=7):
+    """Put one hold in place of another, in one turn: the old one is released only if the new one stands.
+
+    `customer_id` gets the new hold; `replaced_customer_id` has the old one (empty: the same customer). An old hold
+    that has ended, or was never made, gives nothing back, and the new one is decided like a reservation. As many
+    units or fewer are never refused for want of stock: they keep the old hold's drop, warehouses and expiry.
+    """
+
+    reservation_id: bytes
+    sku: str
+    quantity: int
+    customer_id: bytes
+    replaced_id: bytes
+    replaced_customer_id: bytes = b""
+    in_cart: bool = False
+
+
+class Extend(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=8):
+    """Make a live hold last at least `lasts_us` from now; one that does already is left as it is."""
+
+    reservation_id: bytes
+    sku: str
+    lasts_us: int
+    customer_id: bytes = b""
+
+
+class Ship(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=9):
+    """Let allocated units leave: on hand and allocated go down by `quantity`."""
+
+    operation_id: bytes
+    sku: str
+    reservation_id: bytes
+    order_reference: str
+    quantity: int
+
+
+class Deallocate(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=10):
+    """Put the allocated units of an order that have not shipped back on the shelf."""
+
+    operation_id: bytes
+    sku: str
+    reservation_id: bytes
+    order_reference: str
+
+
+Command = Reserve | Release | Allocate | Restock | Shrink | OpenDrop | Replace | Extend | Ship | Deallocate

@@ -148,6 +148,35 @@ class Busy(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=16):
     retry_after_seconds: float
 
 
+class Extended(msgspec.Struct, frozen=True, array_like=True, tag=18):
+    """The hold is live and lasts as long as was asked; `replayed` when it did so already."""
+
+    reservation_id: bytes
+    sku: str
+    quantity: int
+    expires_at_us: int
+    drop_id: bytes = b""
+    replayed: bool = False
+
+
+class Shipped(msgspec.Struct, frozen=True, array_like=True, tag=19):
+    """The units have left. `warehouses` lists (warehouse_id, units)."""
+
+    sku: str
+    reservation_id: bytes
+    warehouses: tuple[tuple[str, int], ...]
+    replayed: bool = False
+
+
+class Deallocated(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """What had not shipped is available again. `warehouses` lists (warehouse_id, units)."""
+
+    sku: str
+    reservation_id: bytes
+    warehouses: tuple[tuple[str, int], ...]
+    replayed: bool = False
+
+
 Outcome = (
     Reserved
     | SoldOut
@@ -166,4 +195,7 @@ Outcome = (
     | NotMine
     | Unsettled
     | Busy
+    | Extended
+    | Shipped
+    | Deallocated
 )

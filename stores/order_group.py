@@ -1,0 +1,58 @@
+"""What a checkout owner writes in one commit, and where it keeps its orders."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from domain.orders import OrderView, Posting, StoredEvent
+
+ORDER_PARTITION_COUNT = 64
+"""Orders are spread over these by their id; fixed for the life of a database."""
+
+
+class OrderChange(msgspec.Struct, frozen=True):
+    """New events of one order, the order as they leave it, and the money that they move."""
+
+    view: OrderView
+    events: tuple[StoredEvent, ...]
+    postings: tuple[Posting, ...] = ()
+
+
+class OrderClaim(msgspec.Struct, frozen=True):
+    """An owner's fencing number; no other owner of the same name holds it."""
+
+    epoch: int
+
+
+class OrderStore(Protocol):
+    """Where one checkout owner keeps its orders.
+
+    `commit` writes all changes in one transaction or raises: `StaleEpoch` and `Rejected` when nothing was written
+    (an event's version was taken already), `OutcomeUnknown` when that is not known, `Unavailable` without a
+    connection. Reads raise `Unavailable`.
+    """
+
+    async def claim(self) -> OrderClaim | None:
+        """Raise this owner's epoch; None when a later incarnation exists or this one has been restarted elsewhere."""
+
+    async def order_numbers(self, count: int) -> list[str]:
+        """Return order numbers that nobody else gets."""
+
+    async def commit(self, changes: Sequence[OrderChange], at_us: int) -> None:
+        """Write changes under the fence: events, read model, outbox, postings."""
+
+    async def confirm(self) -> None:
+        """Return when the fence held after the call began. Raises as `commit` does."""
+
+    async def load(self, order_ids: Sequence[bytes]) -> Mapping[bytes, list[StoredEvent]]:
+        """Read orders' events in order; unknown orders are left out."""
+
+    async def open_orders(self, limit: int) -> list[bytes]:
+        """Return this owner's orders whose saga has not ended, oldest first."""
+
+    async def still_owned(self) -> bool:
+        """Say whether the fence still holds."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
