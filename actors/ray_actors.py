@@ -19,9 +19,10 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from actors import wire
 from actors.directory import Directory
-from actors.inventory_client import ClientLimits, InventoryClient
+from actors.inventory_client import InventoryClient
 from actors.inventory_owner import InventoryOwner
 from actors.key_retention import forget_old_keys
+from actors.lanes import ClientLimits
 from actors.owner_figures import OwnerCounters
 from actors.owner_timers import run_timers
 from actors.supervisor import Supervisor

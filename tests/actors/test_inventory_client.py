@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 from actors import wire
 from actors.directory import Directory
-from actors.inventory_client import ClientLimits, InventoryClient
+from actors.inventory_client import InventoryClient
+from actors.lanes import ClientLimits
 from domain.commands import Command, Reserve
 from domain.errors import OutcomeUnknown, Unavailable
 from domain.identity import PARTITION_COUNT

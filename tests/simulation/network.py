@@ -4,7 +4,8 @@ import asyncio
 
 from actors import wire
 from actors.directory import Directory
-from actors.inventory_client import ClientLimits, InventoryClient
+from actors.inventory_client import InventoryClient
+from actors.lanes import ClientLimits
 from domain.commands import Command
 from domain.errors import DoorbusterError, OutcomeUnknown, Unavailable
 from domain.outcomes import Outcome

@@ -1,0 +1,232 @@
+"""How a process asks owners: commands of many callers travel together, and are sent again until settled.
+
+One lane an owner; a lane sends what has gathered while fewer than `calls_in_flight_max` calls are out, so the
+batch grows with the load by itself. A command keeps its id through every retry: it is done at most once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from domain.errors import DoorbusterError, Unavailable
+from domain.orders import StillWorking
+from domain.outcomes import Busy, NotMine, Unsettled
+
+C = TypeVar("C")
+A = TypeVar("A")
+
+
+class OwnerCalls(Protocol):
+    """The way to an owner's process."""
+
+    async def submit(self, owner_id: str, incarnation: int, commands: bytes) -> bytes:
+        """Send msgpack-encoded commands and return msgpack-encoded answers.
+
+        Raises: DoorbusterError when there is no answer; the commands may or may not have been decided.
+        """
+
+
+class OwnerDirectory(Protocol):
+    """A process's copy of who owns what; it may be old."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has never been read."""
+
+    async def refresh(self) -> None:
+        """Read it again, unless that has just been done. Raises: Unavailable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way(Generic[C, A]):
+    """How commands of one kind find their owner, and how they and their answers are written."""
+
+    owner_of: Callable[[C], tuple[str, int] | None]
+    encode: Callable[[Sequence[C]], bytes]
+    decode: Callable[[bytes], Sequence[A]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientLimits:
+    """Named limits of one process's client."""
+
+    batch_commands_max: int = 1_024
+    calls_in_flight_max: int = 1
+    queued_commands_max: int = 8_192
+    settle_seconds_max: float = 5.0
+    backoff_seconds_min: float = 0.01
+    backoff_seconds_max: float = 0.25
+
+
+class _Pending(Generic[C, A]):
+    __slots__ = ("attempts", "command", "deadline", "settled")
+
+    def __init__(self, command: C, deadline: float, settled: "asyncio.Future[A | Busy]") -> None:
+        self.command = command
+        self.deadline = deadline
+        self.settled = settled
+        self.attempts = 0
+
+
+class _Lane(Generic[C, A]):
+    __slots__ = ("in_flight", "incarnation", "owner_id", "queue", "scheduled")
+
+    def __init__(self, owner_id: str) -> None:
+        self.owner_id = owner_id
+        self.incarnation = 0
+        self.queue: deque[_Pending[C, A]] = deque()
+        self.in_flight = 0
+        self.scheduled = False
+
+
+class Lanes(Generic[C, A]):
+    """Sends commands to their owners. Lives in one event loop."""
+
+    def __init__(
+        self,
+        directory: OwnerDirectory,
+        calls: OwnerCalls,
+        way: Way[C, A],
+        *,
+        clock_seconds: Callable[[], float],
+        limits: ClientLimits | None = None,
+    ) -> None:
+        self._directory = directory
+        self._calls = calls
+        self._way = way
+        self._clock_seconds = clock_seconds
+        self._limits = limits or ClientLimits()
+        self._lanes: dict[str, _Lane[C, A]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    async def send(self, command: C) -> A | Busy:
+        """Have a command decided, once for its id; `Busy` when that could not be learnt in time."""
+        settled: asyncio.Future[A | Busy] = asyncio.get_running_loop().create_future()
+        deadline = self._clock_seconds() + self._limits.settle_seconds_max
+        self._route(_Pending(command, deadline, settled))
+        return await settled
+
+    @property
+    def queue_depth(self) -> int:
+        """Commands that wait to be sent."""
+        return sum(len(lane.queue) for lane in self._lanes.values())
+
+    async def close(self) -> None:
+        """Give up on what is under way; its callers, and all later ones, are told `Busy`."""
+        self._is_closed = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for lane in self._lanes.values():
+            self._refuse(lane.queue, "the shop is stopping")
+            lane.queue.clear()
+
+    def _route(self, pending: _Pending[C, A]) -> None:
+        if self._is_closed:
+            self._refuse([pending], "the shop is stopping")
+            return
+        owner = self._way.owner_of(pending.command)
+        if owner is None:
+            self._again([pending], "no owner is known")
+            return
+        owner_id, incarnation = owner
+        lane = self._lanes.get(owner_id)
+        if lane is None:
+            lane = self._lanes[owner_id] = _Lane(owner_id)
+        if len(lane.queue) >= self._limits.queued_commands_max:
+            self._refuse([pending], "too many requests are waiting")
+            return
+        lane.incarnation = incarnation
+        lane.queue.append(pending)
+        if not lane.scheduled and lane.in_flight < self._limits.calls_in_flight_max:
+            lane.scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush, lane)
+
+    def _flush(self, lane: _Lane[C, A]) -> None:
+        """Send what has gathered; runs once a turn of the event loop, so requests that came together go together."""
+        lane.scheduled = False
+        if self._is_closed:
+            return
+        while lane.queue and lane.in_flight < self._limits.calls_in_flight_max:
+            batch = self._next_batch(lane.queue)
+            if batch:
+                lane.in_flight += 1
+                self._spawn(self._call(lane, batch))
+
+    def _next_batch(self, queue: deque[_Pending[C, A]]) -> list[_Pending[C, A]]:
+        """Take what is due from a queue; those whose callers have left or waited too long are not sent at all."""
+        size = min(len(queue), self._limits.batch_commands_max)
+        batch = [queue.popleft() for _ in range(size)]
+        now = self._clock_seconds()
+        if not any(pending.deadline <= now or pending.settled.done() for pending in batch):
+            return batch
+        self._refuse([pending for pending in batch if pending.deadline <= now], "the owner is behind")
+        return [pending for pending in batch if not pending.settled.done()]
+
+    async def _call(self, lane: _Lane[C, A], batch: list[_Pending[C, A]]) -> None:
+        try:
+            payload = self._way.encode([pending.command for pending in batch])
+            reply = await self._calls.submit(lane.owner_id, lane.incarnation, payload)
+            self._settle(batch, self._way.decode(reply))
+        except DoorbusterError as fault:
+            self._again(batch, str(fault))
+        except BaseException as stop:
+            # The end of this process, or a bug (a command that can't be encoded): nobody may wait for ever.
+            self._refuse(batch, "the shop is stopping" if isinstance(stop, asyncio.CancelledError) else "a fault")
+            raise
+        finally:
+            lane.in_flight -= 1
+            self._flush(lane)
+
+    def _settle(self, batch: Sequence[_Pending[C, A]], answers: Sequence[A]) -> None:
+        unsettled: list[_Pending[C, A]] = []
+        now = self._clock_seconds()
+        for pending, answer in zip(batch, answers, strict=True):
+            if type(answer) is NotMine or type(answer) is Unsettled:
+                unsettled.append(pending)
+            elif type(answer) is StillWorking and pending.deadline > now and not self._is_closed:
+                self._route(pending)  # The owner has waited already: no pause is needed.
+            elif not pending.settled.done():
+                pending.settled.set_result(answer)
+        if unsettled:
+            self._again(unsettled, "the owner has changed")
+
+    def _again(self, batch: Sequence[_Pending[C, A]], reason: str) -> None:
+        now = self._clock_seconds()
+        late = [pending for pending in batch if pending.deadline <= now]
+        self._refuse(late, reason)
+        kept = [pending for pending in batch if pending.deadline > now and not pending.settled.done()]
+        if kept:
+            self._spawn(self._retry(kept))
+
+    async def _retry(self, batch: Sequence[_Pending[C, A]]) -> None:
+        attempts = max(pending.attempts for pending in batch)
+        for pending in batch:
+            pending.attempts += 1
+        limits = self._limits
+        try:
+            if attempts or not self._directory.is_empty:
+                backoff_seconds = limits.backoff_seconds_min * 2 ** min(attempts, 10)
+                await asyncio.sleep(min(backoff_seconds, limits.backoff_seconds_max))
+            await self._directory.refresh()
+        except Unavailable as fault:
+            self._again(batch, fault.reason)
+            return
+        except BaseException:
+            self._refuse(batch, "the shop is stopping")
+            raise
+        for pending in batch:
+            self._route(pending)
+
+    def _refuse(self, batch: Sequence[_Pending[C, A]] | deque[_Pending[C, A]], reason: str) -> None:
+        for pending in batch:
+            if not pending.settled.done():
+                pending.settled.set_result(Busy(reason, 1.0))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
