@@ -7,11 +7,12 @@ A plain class; `actors.ray_actors` makes it an actor.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
+from actors.watch import Watch, WatchLimits
 from domain.errors import DoorbusterError, Unavailable
 from domain.identity import PARTITION_COUNT, partition_of
 from domain.placement import rendezvous
@@ -25,14 +26,12 @@ class SupervisorLimits:
     """Named limits and rhythms."""
 
     round_seconds: float = 0.5
-    ping_seconds_max: float = 1.5
-    hung_seconds: float = 4.0
-    """An owner that has answered nothing for this long is replaced; its successor's epoch fences it."""
     lead_seconds_max: float = 10.0
     pin_lead_seconds: float = 60.0
     pin_linger_seconds: float = 5.0
     pinned_owners_max: int = 16
     """Drops beyond these are sold by their home owners."""
+    watch: WatchLimits = field(default_factory=WatchLimits)
 
 
 class PlacementBook(Protocol):
@@ -96,7 +95,7 @@ class Supervisor:
         self._sleep = sleep
         self._limits = limits or SupervisorLimits()
         self._home_owners = [f"owner-{number}" for number in range(owner_count)]
-        self._answered_at: dict[tuple[str, int], float] = {}
+        self._watch = Watch(processes, clock_seconds, self._limits.watch)
         self._stopping = False
 
     async def start(self) -> None:
@@ -151,36 +150,17 @@ class Supervisor:
     async def all_ready(self) -> bool:
         """Say whether every home owner answers and holds its partitions."""
         owners = (await self._placement.read()).incarnations
-        homes = [(owner_id, owners[owner_id]) for owner_id in self._home_owners if owner_id in owners]
-        return len(homes) == len(self._home_owners) and all(
-            await asyncio.gather(*(self._answers(*owner) for owner in homes))
-        )
+        homes = {owner_id: owners[owner_id] for owner_id in self._home_owners if owner_id in owners}
+        return len(homes) == len(self._home_owners) and await self._watch.all_answer(homes)
 
     async def look_after_owners(self) -> None:
         """Ping every owner; replace those that have been silent for `hung_seconds`."""
-        owners = (await self._placement.read()).incarnations
-        answers = await asyncio.gather(*(self._answers(*owner) for owner in owners.items()))
-        for (owner_id, incarnation), answered in zip(owners.items(), answers, strict=True):
-            since = self._answered_at.setdefault((owner_id, incarnation), self._clock_seconds())
-            if answered or self._clock_seconds() - since < self._limits.hung_seconds:
-                continue
-            _log.warning("owner replaced", action="owner_replace", owner_id=owner_id, incarnation=incarnation)
-            self._answered_at.pop((owner_id, incarnation), None)
-            await self._start_next(owner_id)
-
-    async def _answers(self, owner_id: str, incarnation: int) -> bool:
-        try:
-            async with asyncio.timeout(self._limits.ping_seconds_max):
-                await self._processes.ping(owner_id, incarnation)
-        except (DoorbusterError, TimeoutError):
-            return False
-        self._answered_at[owner_id, incarnation] = self._clock_seconds()
-        return True
+        await self._watch.replace_silent((await self._placement.read()).incarnations, self._start_next)
 
     async def _start_next(self, owner_id: str) -> int:
         incarnation = await self._placement.next_incarnation(owner_id)
         self._processes.start(owner_id, incarnation)
-        self._answered_at[owner_id, incarnation] = self._clock_seconds()
+        self._watch.note(owner_id, incarnation)
         return incarnation
 
     async def pin_due_drops(self) -> None:
@@ -212,7 +192,7 @@ class Supervisor:
         if incarnation is None:
             await self._start_next(owner_id)
             return
-        if await self._answers(owner_id, incarnation):
+        if await self._watch.answers(owner_id, incarnation):
             moved = await self._processes.hand_over(*home, sku, partition_id)
             _log.info("drop pinned", action="drop_pin", sku=sku, owner_id=owner_id, moved=moved)
 
@@ -251,7 +231,7 @@ class Supervisor:
             await self._placement.retire(owner_id)
             with suppress(DoorbusterError):
                 await self._processes.stop(owner_id, placement.incarnations[owner_id])
-            self._answered_at.pop((owner_id, placement.incarnations[owner_id]), None)
+            self._watch.forget(owner_id, placement.incarnations[owner_id])
 
 
 def pinned_owner_id(sku: str) -> str:
