@@ -1,7 +1,8 @@
 """The port to payment providers: money is authorised, then captured or voided, and refunded afterwards.
 
-Every call carries a key: a provider does a call once for its key and repeats its first answer. Expected answers
-are returned; what could not be learnt is raised as one of two faults, and they are treated differently.
+Every call carries a key: a provider does a call once for its key, and sent again it tells the payment as it is by
+then. Expected answers are returned; what could not be learnt is raised as one of two faults, and they are treated
+differently; a call that can never be right is a third.
 """
 
 from typing import Literal, Protocol
@@ -20,6 +21,13 @@ class ProviderUnavailable(DoorbusterError):
 
 class PaymentOutcomeUnknown(DoorbusterError):
     """The call was sent and its answer lost: it may or may not have been done. Ask before sending it again."""
+
+
+class PaymentRefused(DoorbusterError):
+    """The provider refuses the call as wrong, now and ever: the key belongs to another payload, or no such payment.
+
+    Nothing was done. It is a bug of ours, never the payer's fault.
+    """
 
 
 class PaymentRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,23 +75,29 @@ class PaymentRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentProvider(Protocol):
-    """One provider. Each call raises `ProviderUnavailable` or `PaymentOutcomeUnknown` when there is no answer."""
+    """One provider. Each call raises `ProviderUnavailable` or `PaymentOutcomeUnknown` when there is no answer.
+
+    Raises: PaymentRefused for a key with another payload, and for money that was never authorised or captured.
+    """
 
     @property
     def name(self) -> str:
         """What events, the ledger and operators call it."""
 
     async def authorise(self, request: PaymentRequest) -> Authorised | Declined | Challenged:
-        """Hold the money, once for `payment_key`."""
+        """Hold the money, once for `payment_key`; a key that was voided is declined as `voided`."""
 
     async def find(self, payment_key: str) -> PaymentRecord | None:
         """Ask what has become of a payment; None when the provider has never seen the key."""
 
     async def capture(self, payment_key: str, amount: Money) -> PaymentRecord:
-        """Take authorised money; taken before, it is not taken again. A voided payment comes back as `voided`."""
+        """Take authorised money; taken before, it is not taken again. What is not authorised comes back as it is."""
 
     async def void(self, payment_key: str) -> PaymentRecord:
-        """Let authorised or challenged money go, and refuse the key for good if it was never seen."""
+        """Let authorised or challenged money go, and refuse the key for good if it was never seen.
+
+        Captured money stays captured, and the record says so: refund it. A key never seen comes back with no amount.
+        """
 
     async def refund(self, payment_key: str, amount: Money, refund_key: str) -> PaymentRecord:
         """Give captured money back, once for `refund_key`."""
