@@ -2,7 +2,7 @@
 
 It owns the state of its partitions' SKUs between two claims. It refuses to guess: when the fate of a commit is
 unknown it drops its memory, claims its partitions anew and lets callers send the same ids again.
-A plain class; `actors.ray_actors` makes it an actor.
+A plain class; `actors.ray_owners` makes it an actor.
 """
 
 import asyncio

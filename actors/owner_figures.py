@@ -29,3 +29,17 @@ class OwnerCounters:
     expired: int = 0
     busy: int = 0
     claims: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnerDescription:
+    """An owner as it is now; `counters` is None when it does not answer."""
+
+    owner_id: str
+    incarnation: int
+    pid: int
+    node: str
+    partitions: int
+    skus: int = 0
+    queue_depth: int = 0
+    counters: OwnerCounters | None = None

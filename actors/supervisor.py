@@ -1,7 +1,7 @@
 """The supervisor: places partitions, pins drops to owners of their own, replaces owners that no longer answer.
 
 It keeps nothing that is not in PostgreSQL: killed, it starts again and goes on. Owners serve without it.
-A plain class; `actors.ray_actors` makes it an actor.
+A plain class; `actors.ray_supervisor` makes it an actor.
 """
 
 import asyncio

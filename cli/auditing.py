@@ -44,7 +44,7 @@ def audit_instance(instance: RunningInstance, *, sku: str | None, repair: bool, 
 
 async def _audit(instance: RunningInstance, sku: str | None, *, repair: bool, show_progress: bool) -> "AuditReport":
     from actors.inventory_audit import InventoryAudit
-    from actors.ray_actors import connect_inventory
+    from actors.ray_clients import connect_inventory
 
     pool = make_pool(instance.database_url, size_max=2, statement_ms_max=_STATEMENT_MS_MAX, name="doorbuster-audit")
     await pool.open(wait=False)

@@ -45,7 +45,7 @@ def import_into(instance: RunningInstance, path: Path, *, units: int, as_json: b
 
 
 async def _import(instance: RunningInstance, path: Path, units: int, *, show_progress: bool) -> ImportReport:
-    from actors.ray_actors import connect_inventory
+    from actors.ray_clients import connect_inventory
 
     inventory = await connect_inventory(engine_settings(instance))
 

@@ -26,7 +26,7 @@ from domain.errors import DoorbusterError
 from stores.migrator import migrate
 
 if TYPE_CHECKING:
-    from actors.ray_actors import EngineSettings
+    from actors.engine_settings import EngineSettings
 
 READY_SECONDS_MAX = 120.0
 _POLL_SECONDS = 0.2
@@ -149,7 +149,7 @@ class Shop:
         self._directory.announce(self._instance)
 
     def _start_engine(self) -> None:
-        from actors.ray_actors import start_engine
+        from actors.ray_supervisor import start_engine
 
         self._say("Starting the inventory owners")
         with ray_faults("the inventory owners did not start"):
@@ -208,7 +208,7 @@ class Shop:
         from ray import serve as ray_serve
         from ray.exceptions import RayError
 
-        from actors.ray_actors import stop_engine
+        from actors.ray_supervisor import stop_engine
 
         if ray.is_initialized():
             for step in (ray_serve.shutdown, stop_engine):
@@ -220,7 +220,7 @@ class Shop:
 
 def engine_settings(instance: RunningInstance) -> "EngineSettings":
     """Return what a process needs to reach a running instance's owners."""
-    from actors.ray_actors import EngineSettings
+    from actors.engine_settings import EngineSettings
 
     return EngineSettings(
         database_url=instance.database_url,

@@ -34,7 +34,7 @@ def show_status(directory: DataDirectory, *, as_json: bool) -> None:
 
 
 async def _owners(instance: RunningInstance) -> list[dict[str, Any]]:
-    from actors.ray_actors import connect_inventory
+    from actors.ray_clients import connect_inventory
 
     inventory = await connect_inventory(engine_settings(instance))
     try:

@@ -20,8 +20,9 @@ from ray import serve as ray_serve
 from ray.serve.schema import LoggingConfig
 from redis.exceptions import RedisError
 
+from actors.engine_settings import EngineSettings
 from actors.inventory_audit import AuditReport, InventoryAudit
-from actors.ray_actors import EngineSettings, RayInventory, connect_inventory
+from actors.ray_clients import RayInventory, connect_inventory
 from domain.errors import DoorbusterError
 from serve.api import build_api
 from serve.context import Shop

@@ -38,9 +38,9 @@ class HotSku:
 
     def __init__(self, shop: ScratchShop, sku: str) -> None:
         # Late: Ray reads its environment when it is imported, and the shop's is known only once it runs.
-        from actors.ray_actors import RayOwnerProcesses
+        from actors.ray_calls import RayCalls
 
-        self._processes = RayOwnerProcesses()
+        self._processes = RayCalls()
         self._sku = sku
         with psycopg.connect(shop.database_url, autocommit=True) as connection:
             connection.execute(

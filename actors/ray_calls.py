@@ -1,0 +1,109 @@
+"""Calls to owners' actors, which are named `{owner_id}#{incarnation}` in the namespace `doorbuster`.
+
+Calls are made at most once (`max_task_retries=0`), have a time limit and are never assumed to have failed:
+`ActorUnavailableError` comes after the work may have been done.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError
+
+from actors.owner_figures import OwnerDescription
+from domain.errors import DoorbusterError, OutcomeUnknown, Unavailable
+from domain.outcomes import Totals
+
+NAMESPACE = "doorbuster"
+CALL_SECONDS_MAX = 2.5
+STOP_SECONDS_MAX = 15.0
+
+T = TypeVar("T")
+
+
+class RayCalls:
+    """Owners as named Ray actors, spoken to at most once a call; the clients' `OwnerCalls`."""
+
+    def __init__(self) -> None:
+        self._handles: dict[tuple[str, int], Any] = {}
+
+    def exists(self, owner_id: str, incarnation: int) -> bool:
+        """Say whether the actor is known to this cluster."""
+        try:
+            self._handle(owner_id, incarnation)
+        except Unavailable:
+            return False
+        return True
+
+    async def submit(self, owner_id: str, incarnation: int, commands: bytes) -> bytes:
+        """Send encoded commands."""
+        reply: bytes = await self._call(owner_id, incarnation, "submit", commands)
+        return reply
+
+    async def ping(self, owner_id: str, incarnation: int) -> None:
+        """Return when the owner answers."""
+        await self.describe(owner_id, incarnation)
+
+    async def describe(self, owner_id: str, incarnation: int) -> OwnerDescription:
+        """Return an owner's figures."""
+        description: OwnerDescription = await self._call(owner_id, incarnation, "describe")
+        return description
+
+    async def totals(self, owner_id: str, incarnation: int, skus: Sequence[str]) -> dict[str, Totals]:
+        """Return what an owner has in memory of these SKUs."""
+        totals: dict[str, Totals] = await self._call(owner_id, incarnation, "totals", skus)
+        return totals
+
+    async def hand_over(self, owner_id: str, incarnation: int, sku: str, partition_id: int) -> bool:
+        """Ask an owner to give a SKU to another partition."""
+        return bool(await self._call(owner_id, incarnation, "hand_over", sku, partition_id))
+
+    async def stop(self, owner_id: str, incarnation: int) -> None:
+        """Have an owner commit and end its actor."""
+        try:
+            await self._call(owner_id, incarnation, "stop", seconds_max=STOP_SECONDS_MAX)
+        finally:
+            handle = self._handles.pop((owner_id, incarnation), None)
+            if handle is not None:
+                ray.kill(handle, no_restart=True)
+
+    async def _call(
+        self,
+        owner_id: str,
+        incarnation: int,
+        method: str,
+        *arguments: Any,
+        seconds_max: float = CALL_SECONDS_MAX,
+    ) -> Any:
+        handle = self._handle(owner_id, incarnation)
+        try:
+            return await _answer(getattr(handle, method).remote(*arguments), seconds_max)
+        except DoorbusterError:
+            self._handles.pop((owner_id, incarnation), None)
+            raise
+
+    def _handle(self, owner_id: str, incarnation: int) -> Any:
+        handle = self._handles.get((owner_id, incarnation))
+        if handle is None:
+            try:
+                handle = ray.get_actor(actor_name(owner_id, incarnation), namespace=NAMESPACE)
+            except (ValueError, RayError) as error:
+                raise Unavailable(f"{owner_id} is not running") from error
+            self._handles[owner_id, incarnation] = handle
+        return handle
+
+
+def actor_name(owner_id: str, incarnation: int) -> str:
+    """Return the name of an owner's actor."""
+    return f"{owner_id}#{incarnation}"
+
+
+async def _answer(reference: Awaitable[T], seconds_max: float) -> T:
+    try:
+        async with asyncio.timeout(seconds_max):
+            return await reference
+    except TimeoutError as error:
+        raise OutcomeUnknown from error
+    except RayError as error:
+        raise Unavailable(f"the owner does not answer: {type(error).__name__}") from error

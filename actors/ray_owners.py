@@ -1,0 +1,99 @@
+"""Owners as Ray actors: the plain classes of this package, each in a process of its own."""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+
+import ray
+import redis.asyncio
+
+from actors import wire
+from actors.engine_settings import EngineSettings
+from actors.inventory_owner import InventoryOwner
+from actors.owner_figures import OwnerDescription
+from actors.owner_timers import run_timers
+from domain.outcomes import Totals
+from stores.inventory_postgres import PostgresInventoryStore
+from stores.live_stock import RedisStockPublisher
+
+OWNER_CALLS_MAX = 1_000
+FINISHED_LINGER_SECONDS = 1.0
+"""An owner that has lost its partitions lives this long, to tell its callers."""
+REDIS_SECONDS_MAX = 2.0
+
+
+@ray.remote(max_restarts=-1, max_task_retries=0, num_cpus=0, max_concurrency=OWNER_CALLS_MAX)
+class InventoryOwnerActor:
+    """One inventory owner in a process of its own."""
+
+    def __init__(self, settings: EngineSettings, owner_id: str, incarnation: int) -> None:
+        self._owner_id = owner_id
+        self._incarnation = incarnation
+        context = ray.get_runtime_context()
+        self._node = context.get_node_id()
+        self._self = context.current_actor
+        store = PostgresInventoryStore(settings.database_url, owner_id, incarnation, node=self._node, pid=os.getpid())
+        self._publisher = RedisStockPublisher(_redis_client(settings.redis_url))
+        self._owner = InventoryOwner(store, self._publisher, clock_us=_clock_us, hold_seconds=settings.hold_seconds)
+        # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
+        self._started = asyncio.get_running_loop().create_task(self._start())
+        self._background: list[asyncio.Task[None]] = []
+
+    async def submit(self, commands: bytes) -> bytes:
+        """Decide encoded commands; return encoded outcomes."""
+        await asyncio.shield(self._started)
+        return wire.encode(await self._owner.submit(wire.decode_commands(commands)))
+
+    async def describe(self) -> OwnerDescription:
+        """Return counts and figures."""
+        await asyncio.shield(self._started)
+        return OwnerDescription(
+            owner_id=self._owner_id,
+            incarnation=self._incarnation,
+            pid=os.getpid(),
+            node=self._node,
+            partitions=len(self._owner.epochs),
+            skus=self._owner.skus_loaded,
+            queue_depth=self._owner.queue_depth,
+            counters=self._owner.counters,
+        )
+
+    async def hand_over(self, sku: str, partition_id: int) -> bool:
+        """Give a SKU to another partition."""
+        await asyncio.shield(self._started)
+        return await self._owner.hand_over(sku, partition_id)
+
+    async def totals(self, skus: Sequence[str]) -> dict[str, Totals]:
+        """Return what is in memory of these SKUs."""
+        await asyncio.shield(self._started)
+        return {sku: stock.totals() for sku, stock in self._owner.totals(skus).items()}
+
+    async def stop(self) -> None:
+        """Commit what is decided and stop."""
+        await self._owner.stop()
+        await self._publisher.close()
+
+    async def _start(self) -> None:
+        await self._owner.start()
+        self._background = [
+            asyncio.create_task(run_timers(self._owner)),
+            asyncio.create_task(self._leave_when_finished()),
+        ]
+
+    async def _leave_when_finished(self) -> None:
+        await self._owner.finished.wait()
+        if self._owner.state in {"superseded", "failed"}:
+            await asyncio.sleep(FINISHED_LINGER_SECONDS)
+            ray.kill(self._self, no_restart=self._owner.state == "superseded")
+
+
+def _redis_client(redis_url: str) -> redis.asyncio.Redis:
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
+        redis_url, socket_timeout=REDIS_SECONDS_MAX, socket_connect_timeout=REDIS_SECONDS_MAX
+    )
+    return client
+
+
+def _clock_us() -> int:
+    return time.time_ns() // 1_000

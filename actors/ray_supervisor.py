@@ -1,0 +1,115 @@
+"""The supervisor as a Ray actor, and how a shop's owners are started and stopped with it."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+
+from actors.engine_settings import EngineSettings
+from actors.key_retention import forget_old_keys
+from actors.ray_calls import NAMESPACE, STOP_SECONDS_MAX, RayCalls, actor_name
+from actors.ray_owners import InventoryOwnerActor
+from actors.supervisor import Supervisor
+from domain.errors import Unavailable
+from stores.connections import make_pool
+from stores.idempotency import IdempotencyKeys
+from stores.leadership import Leadership
+from stores.placement import PlacementStore
+
+SUPERVISOR = "supervisor"
+START_SECONDS_MAX = 60.0
+
+
+class InventoryOwnerProcesses(RayCalls):
+    """Inventory owners as the supervisor starts and calls them."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def start(self, owner_id: str, incarnation: int) -> None:
+        """Create an owner's actor; it claims its partitions by itself."""
+        InventoryOwnerActor.options(  # type: ignore[attr-defined]
+            name=actor_name(owner_id, incarnation),
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+        ).remote(self._settings, owner_id, incarnation)
+
+
+@ray.remote(max_restarts=-1, max_task_retries=0, num_cpus=0, max_concurrency=32)
+class SupervisorActor:
+    """The supervisor in a process of its own."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._pool = make_pool(settings.database_url, size_max=4, name="doorbuster-supervisor")
+        self._supervisor = Supervisor(
+            PlacementStore(self._pool),
+            InventoryOwnerProcesses(settings),
+            Leadership(settings.database_url),
+            owner_count=settings.owner_count,
+            clock_seconds=time.monotonic,
+        )
+        # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
+        self._placed = asyncio.get_running_loop().create_task(self._place())
+        self._running = asyncio.get_running_loop().create_task(self._run())
+
+    async def is_ready(self) -> bool:
+        """Say whether every home owner serves.
+
+        Raises: Unavailable when another cluster serves the database.
+        """
+        if not self._placed.done():
+            return False
+        await self._placed
+        return await self._supervisor.all_ready()
+
+    async def _place(self) -> None:
+        await self._pool.open(wait=False)
+        await self._supervisor.start()
+
+    async def _run(self) -> None:
+        await self._placed
+        async with asyncio.TaskGroup() as tasks:
+            forgetting = tasks.create_task(forget_old_keys(IdempotencyKeys(self._pool)))
+            await self._supervisor.run()
+            forgetting.cancel()
+
+    async def stop(self) -> None:
+        """Stop every owner in order."""
+        await self._supervisor.stop()
+        await self._pool.close()
+
+
+def start_engine(settings: EngineSettings, seconds_max: float = START_SECONDS_MAX) -> None:
+    """Create the supervisor and wait until every home owner holds its partitions.
+
+    Raises: Unavailable when that takes longer than `seconds_max`.
+    """
+    supervisor = SupervisorActor.options(  # type: ignore[attr-defined]
+        name=SUPERVISOR, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
+    ).remote(settings)
+    give_up_at = time.monotonic() + seconds_max
+    while True:
+        try:
+            if ray.get(supervisor.is_ready.remote(), timeout=max(0.1, give_up_at - time.monotonic())):
+                return
+        except GetTimeoutError as error:
+            raise Unavailable("the inventory owners did not start in time") from error
+        if time.monotonic() > give_up_at:
+            raise Unavailable("the inventory owners did not start in time")
+        time.sleep(0.1)
+
+
+def stop_engine(seconds_max: float = STOP_SECONDS_MAX) -> None:
+    """Stop all owners in order and end the supervisor; safe to call when there is none."""
+    try:
+        supervisor = ray.get_actor(SUPERVISOR, namespace=NAMESPACE)
+    except ValueError:
+        return
+    # The owners are fenced and their decisions durable: a disorderly stop loses nothing that was answered.
+    with suppress(RayError):
+        ray.get(supervisor.stop.remote(), timeout=seconds_max)
+    ray.kill(supervisor, no_restart=True)
