@@ -1,4 +1,4 @@
-"""The bare ASGI front: answers the hot call itself and passes all others to FastAPI.
+"""The bare ASGI front: answers the hot calls itself and passes all others to FastAPI.
 
 Owns the limits that every request meets: how many are under way, how large and how slow a body may be. A request
 beyond them is refused at once.
@@ -11,9 +11,9 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp
 
-from serve.metrics import HOT_ROUTE, Metrics
+from serve.hot_calls import HotCall, hot_call
+from serve.metrics import Metrics
 from serve.replies import Message, Receive, Reply, Scope, Send, busy, problem, send_reply
-from serve.reserving import reserve
 
 BODY_BYTES_MAX = 1_048_576
 BODY_SECONDS_MAX = 15.0
@@ -53,27 +53,29 @@ class ShopFront:
             return
         self._in_flight += 1
         try:
-            if scope["path"] == HOT_ROUTE and scope["method"] == "POST":
-                await self._answer_hot(scope, receive, send)
-            else:
+            hot = hot_call(scope["method"], scope["path"])
+            if hot is None:
                 await self._answer(scope, receive, send)
+            else:
+                await self._answer_hot(hot, scope, receive, send)
         except Disconnected:
             return
         finally:
             self._in_flight -= 1
 
-    async def _answer_hot(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_hot(self, hot: tuple[str, HotCall], scope: Scope, receive: Receive, send: Send) -> None:
+        route, call = hot
         started = perf_counter()
         try:
             body = await read_body(scope, receive)
-            reply = body if isinstance(body, Reply) else await reserve(self._state.shop, scope["headers"], body)
+            reply = body if isinstance(body, Reply) else await call(self._state.shop, scope["headers"], body)
         except Disconnected:
             raise
         except Exception:
-            log.exception("a reservation failed", action="reserve")
+            log.exception("a request failed", action="answer_request", method=scope["method"], path=scope["path"])
             reply = _INTERNAL
         await send_reply(reply, send)
-        self._metrics.record_hot(reply.status, perf_counter() - started)
+        self._metrics.record(scope["method"], route, reply.status, perf_counter() - started)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()

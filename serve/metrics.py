@@ -10,7 +10,6 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 _LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-HOT_ROUTE = "/v1/reservations"
 
 
 class Metrics:
@@ -37,21 +36,17 @@ class Metrics:
         self.refused = Counter(
             "doorbuster_requests_refused", "Requests refused because too many were under way.", registry=self.registry
         )
-        self._hot_seconds = self._seconds.labels("POST", HOT_ROUTE)
-        self._hot_requests: dict[int, Counter] = {}
-
-    def record_hot(self, status: int, seconds: float) -> None:
-        """Count one reservation request."""
-        counter = self._hot_requests.get(status)
-        if counter is None:
-            counter = self._hot_requests[status] = self._requests.labels("POST", HOT_ROUTE, str(status))
-        counter.inc()
-        self._hot_seconds.observe(seconds)
+        self._counters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def record(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count any other request under its route's template."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        """Count a request under its route's template."""
+        figures = self._counters.get((method, route, status))
+        if figures is None:
+            figures = (self._requests.labels(method, route, str(status)), self._seconds.labels(method, route))
+            self._counters[method, route, status] = figures
+        counter, histogram = figures
+        counter.inc()
+        histogram.observe(seconds)
 
     def render(self, owners: Sequence[Any]) -> bytes:
         """Return everything in Prometheus's text format; `owners` describe themselves in dataclasses or structs."""
