@@ -7,9 +7,6 @@ import msgspec
 
 from domain.orders import OrderView, Posting, StoredEvent
 
-ORDER_PARTITION_COUNT = 64
-"""Orders are spread over these by their id; fixed for the life of a database."""
-
 
 class OrderChange(msgspec.Struct, frozen=True):
     """New events of one order, the order as they leave it, and the money that they move."""
@@ -56,3 +53,8 @@ class OrderStore(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+def order_number(count: int) -> str:
+    """Return the number that people know an order by."""
+    return f"D-{count:08d}"
