@@ -14,7 +14,7 @@ from cli.server_process import ServerFault
 from cli.settings import Settings
 from cli.up import run_shop
 from domain.errors import DoorbusterError
-from loadtests.drop_run import DropResult
+from loadtests.drop_run import RushResult
 from loadtests.rush_record import DropPlan
 from loadtests.shop_client import ShopRefused
 from stores.catalogue_import import DEFAULT_CATEGORY, DEFAULT_CURRENCY
@@ -53,7 +53,7 @@ def run_demo(settings: Settings, catalogue: Path | None, plan: DropPlan, *, stay
     return proved.is_set()
 
 
-def _show(instance: RunningInstance, catalogue: Path, plan: DropPlan) -> DropResult:
+def _show(instance: RunningInstance, catalogue: Path, plan: DropPlan) -> RushResult:
     import_into(instance, catalogue, units=UNITS_A_PRODUCT, as_json=False)
     console = Console()
     try:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cli.data_directory import DataDirectory, RunningInstance
 from cli.output import print_json
-from loadtests.drop_run import DropResult, run_drop
+from loadtests.drop_run import RushResult, run_drop
 from loadtests.rush_record import DropPlan
 from loadtests.shop_client import ShopAccess
 
@@ -36,7 +36,7 @@ def rehearse(directory: DataDirectory, plan: DropPlan, *, report: Path | None, a
 
 def rehearse_in(
     instance: RunningInstance, plan: DropPlan, *, console: Console, report: Path | None = None
-) -> DropResult:
+) -> RushResult:
     """Rehearse a drop in a running instance, as its operator."""
     access = ShopAccess(instance.url, instance.operator_email, instance.operator_password)
     return run_drop(access, plan, console=console, report=report)

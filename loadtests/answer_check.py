@@ -1,33 +1,31 @@
 """The check: every answer that shoppers got, held against what the shop says afterwards.
 
-Pure. It owns the definition of a discrepancy and refuses to guess: a request that never got an answer is
+Pure. It owns what a reservation promises and refuses to guess: a request that never got an answer is
 counted as unresolved, and only as many units as such requests asked for may be held by nobody in sight.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Literal
 
-from loadtests.answers import NO_ANSWER, Answer
+from loadtests.answers import Answer
+from loadtests.discrepancies import (
+    REFUSALS,
+    RETRIABLE_STATUSES,
+    Discrepancy,
+    Findings,
+    StockTotals,
+    by_key,
+    check_audit,
+    check_books,
+    over_limit,
+    refusal_fault,
+    units_of,
+)
 
-Kind = Literal[
-    "oversold",
-    "lost",
-    "left-behind",
-    "doubled",
-    "over-limit",
-    "replay-mismatch",
-    "unexpected-answer",
-    "audit",
-    "totals",
-]
 CREATED, CONFLICT = HTTPStatus.CREATED, HTTPStatus.CONFLICT
 HOLDING_STATES = frozenset({"reserved", "allocated"})
-CLOCK_SKEW_SECONDS_MAX = 2.0
-RETRIABLE_STATUSES = frozenset({NO_ANSWER, 429, 500, 502, 503, 504})
-REFUSALS = frozenset({"sold-out", "customer-limit", "drop-closed"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +35,6 @@ class HeldReservation:
     sku: str
     quantity: int
     state: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class StockTotals:
-    """Units of the SKU over all warehouses."""
-
-    on_hand: int
-    reserved: int
-    allocated: int
-    available: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,54 +54,29 @@ class ShopTruth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Discrepancy:
-    """One thing that does not add up; `units` is how many units of stock it concerns."""
+class CheckReport(Findings):
+    """The verdict on a rush in which shoppers hold units."""
 
-    kind: Kind
-    subject: str
-    detail: str
-    units: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckReport:
-    """The verdict on a rush."""
-
-    units: int
     held: int
-    remaining: int
-    oversold: int
-    lost: int
-    left_behind: int
-    unresolved: int
-    discrepancies: tuple[Discrepancy, ...] = field(default=())
 
     @property
-    def ok(self) -> bool:
-        return not self.discrepancies
+    def outcome(self) -> str:
+        return f"{self.held:,} of {self.units:,} held"
 
     @property
-    def verdict(self) -> str:
-        """The sentence at the end of every run."""
-        told = (
-            f"{self.held:,} of {self.units:,} held, {self.oversold:,} oversold, {self.lost:,} lost,"
-            f" {self.left_behind:,} left behind"
-        )
-        others = sum(d.kind not in {"oversold", "lost", "left-behind"} for d in self.discrepancies)
-        return f"{told}, {others:,} other discrepancies" if others else told
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        return (("Units set aside", self.units), ("Held", self.held), *super().counts)
 
 
 def check_answers(answers: Iterable[Answer], truth: ShopTruth) -> CheckReport:
     """Compare all answers of a rush with the shop's own account and return every discrepancy."""
-    by_key: dict[str, list[Answer]] = defaultdict(list)
-    for answer in answers:
-        by_key[answer.key].append(answer)
+    requests = by_key(answers)
     found: list[Discrepancy] = []
     promised: dict[str, Answer] = {}
     unresolved_units = 0
-    for key, told in by_key.items():
+    for key, told in requests.items():
         first = next((a for a in told if a.status == CREATED), None)
-        found += _unexpected(told, truth)
+        found += _unexpected(told)
         if first is None:
             unresolved_units += told[0].quantity if told[-1].status in RETRIABLE_STATUSES else 0
             continue
@@ -123,25 +86,22 @@ def check_answers(answers: Iterable[Answer], truth: ShopTruth) -> CheckReport:
     held, lapsed, losses = _losses(promised, truth)
     found += losses + _over_limit(promised.values(), truth)
     found += _balance(promised.values(), truth, lapsed, unresolved_units)
-    found += _left_on_the_shelf(by_key.values(), truth, lapsed)
-    found += _books(truth)
+    found += _left_on_the_shelf(requests.values(), truth, lapsed)
+    found += check_audit(truth.sku, truth.audit_discrepancies, is_ok=truth.audit_ok)
+    found += check_books(truth.sku, truth.totals)
     return CheckReport(
         units=truth.units,
         held=held,
         remaining=truth.remaining,
-        oversold=_units_of(found, "oversold"),
-        lost=_units_of(found, "lost"),
-        left_behind=_units_of(found, "left-behind"),
+        oversold=units_of(found, "oversold"),
+        lost=units_of(found, "lost"),
+        left_behind=units_of(found, "left-behind"),
         unresolved=unresolved_units,
         discrepancies=tuple(found),
     )
 
 
-def _units_of(found: Iterable[Discrepancy], kind: Kind) -> int:
-    return sum(d.units for d in found if d.kind == kind)
-
-
-def _unexpected(told: Sequence[Answer], truth: ShopTruth) -> list[Discrepancy]:
+def _unexpected(told: Sequence[Answer]) -> list[Discrepancy]:
     """Answers that no shopper with a valid request should get."""
     found: list[Discrepancy] = []
     for answer in told:
@@ -151,10 +111,8 @@ def _unexpected(told: Sequence[Answer], truth: ShopTruth) -> list[Discrepancy]:
                 detail = f"asked for {answer.quantity}, was promised {answer.quantity_held}"
         elif answer.status not in RETRIABLE_STATUSES and not _is_refusal(answer):
             detail = f"status {answer.status} {answer.problem}".strip()
-        elif answer.problem == "drop-closed" and answer.sent_at_s > CLOCK_SKEW_SECONDS_MAX:
-            detail = f"told that the drop is closed {answer.sent_at_s:.1f} s after it opened"
-        elif answer.problem == "sold-out" and (answer.available or 0) >= answer.quantity:
-            detail = f"refused {answer.quantity} as sold out while told that {answer.available} are available"
+        else:
+            detail = refusal_fault(answer)
         if detail:
             found.append(Discrepancy(kind="unexpected-answer", subject=answer.key, detail=detail))
     return found
@@ -218,18 +176,10 @@ def _losses(promised: Mapping[str, Answer], truth: ShopTruth) -> tuple[int, int,
 
 
 def _over_limit(promised: Iterable[Answer], truth: ShopTruth) -> list[Discrepancy]:
-    units_of: dict[int, int] = defaultdict(int)
+    units_by_shopper: dict[int, int] = defaultdict(int)
     for answer in promised:
-        units_of[answer.shopper] += answer.quantity_held
-    return [
-        Discrepancy(
-            kind="over-limit",
-            subject=f"shopper {shopper}",
-            detail=f"{units} held, {truth.limit_per_customer} allowed",
-        )
-        for shopper, units in units_of.items()
-        if units > truth.limit_per_customer
-    ]
+        units_by_shopper[answer.shopper] += answer.quantity_held
+    return over_limit(units_by_shopper, truth.limit_per_customer)
 
 
 def _balance(promised: Iterable[Answer], truth: ShopTruth, lapsed: int, unresolved_units: int) -> list[Discrepancy]:
@@ -260,17 +210,3 @@ def _left_on_the_shelf(requests: Iterable[Sequence[Answer]], truth: ShopTruth, l
         return []
     detail = f"{shelf:,} for sale at the end, though {len(refused):,} requests were refused as sold out"
     return [Discrepancy(kind="left-behind", subject=truth.sku, detail=detail, units=shelf)]
-
-
-def _books(truth: ShopTruth) -> list[Discrepancy]:
-    """The shop's own totals and its audit."""
-    found = [Discrepancy(kind="audit", subject=truth.sku, detail=told) for told in truth.audit_discrepancies]
-    if not truth.audit_ok and not found:
-        found.append(Discrepancy(kind="audit", subject=truth.sku, detail="the audit failed and named no discrepancy"))
-    totals = truth.totals
-    if (
-        totals.on_hand != totals.reserved + totals.allocated + totals.available
-        or min(totals.on_hand, totals.reserved, totals.allocated, totals.available) < 0
-    ):
-        found.append(Discrepancy(kind="totals", subject=truth.sku, detail=f"not conserved: {totals}"))
-    return found

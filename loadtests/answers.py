@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 NO_ANSWER = 0
 """The status of a request whose answer never arrived: it may or may not have been carried out."""
+
+Call = Literal["reserve", "browse", "cart", "checkout", "cancel"]
+"""What a shopper asked for; `cart` sets the quantity of one SKU, 0 takes it out."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -14,7 +18,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 
     shopper: int
     key: str
-    quantity: int
+    quantity: int = 0
+    call: Call = "reserve"
     attempt: int = 0
     sent_at_s: float
     """Seconds after the opening; below zero for those who press too early."""
@@ -23,9 +28,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     problem: str = ""
     """Last segment of a problem's type."""
     available: int | None = None
+    sku: str = ""
     reservation_id: str = ""
     quantity_held: int = 0
     expires_at: str = ""
+    order_id: str = ""
+    total_minor: int = 0
     replayed: bool = False
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from loadtests.answer_check import CheckReport
 from loadtests.answers import NO_ANSWER, Answer
+from loadtests.discrepancies import Findings
 from loadtests.report_style import STYLE
 from loadtests.rush_record import (
     RushFigures,
@@ -152,7 +152,7 @@ def _plot_sections(plots: Iterable[tuple[str, str]]) -> str:
     return "".join(f"<section><h2>{escape(title)}</h2>{plot}</section>" for title, plot in plots)
 
 
-def _discrepancies(check: CheckReport) -> str:
+def _discrepancies(check: Findings) -> str:
     if check.ok:
         return ""
     rows = "".join(
@@ -166,15 +166,8 @@ def _discrepancies(check: CheckReport) -> str:
 
 
 def _tables(record: RushRecord, figures: RushFigures) -> str:
-    check = record.check
     counts = (
-        ("Units set aside", check.units),
-        ("Held", check.held),
-        ("Remaining", check.remaining),
-        ("Oversold", check.oversold),
-        ("Lost", check.lost),
-        ("Left behind", check.left_behind),
-        ("Units asked for without a definite answer", check.unresolved),
+        *record.check.counts,
         ("Reservations", figures.reservations),
         ("Replays of the same key", figures.replays),
         ("Told sold out", figures.sold_out),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from loadtests.answer_check import CheckReport
 from loadtests.answers import NO_ANSWER, Answer
+from loadtests.discrepancies import Findings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class RushRecord:
     plan: DropPlan
     answers: Sequence[Answer]
     stock: Sequence[StockSample]
-    check: CheckReport
+    check: Findings
     started_at: str
     machine: Sequence[tuple[str, str]] = ()
 

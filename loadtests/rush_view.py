@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from loadtests.answer_check import CheckReport
+from loadtests.discrepancies import Findings
 from loadtests.rush_record import DropPlan, RushFigures
 
 REFRESHES_PER_SECOND = 8
@@ -117,7 +117,7 @@ def _share(done: int, total: int) -> str:
     return f"{done:,} of {total:,}"
 
 
-def show_result(console: Console, check: CheckReport, figures: RushFigures, report: Path | None) -> None:
+def show_result(console: Console, check: Findings, figures: RushFigures, report: Path | None) -> None:
     """Print the verdict, the figures, and each thing that does not add up."""
     console.print(Text(check.verdict, style="bold green" if check.ok else "bold red"))
     console.print(

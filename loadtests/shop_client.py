@@ -10,7 +10,8 @@ import httpx
 
 from domain.commands import RESTOCK_QUANTITY_MAX
 from domain.errors import DoorbusterError, Unavailable
-from loadtests.answer_check import HeldReservation, StockTotals
+from loadtests.answer_check import HeldReservation
+from loadtests.discrepancies import StockTotals
 
 ATTEMPTS_MAX = 6
 READS_IN_FLIGHT_MAX = 32

@@ -9,10 +9,10 @@ from loadtests.answer_check import (
     CheckReport,
     HeldReservation,
     ShopTruth,
-    StockTotals,
     check_answers,
 )
 from loadtests.answers import Answer
+from loadtests.discrepancies import StockTotals
 
 EXPIRES = "2030-01-01T00:15:00Z"
 UNITS = 3

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from loadtests import drop_run
-from loadtests.drop_run import DropResult, run_drop
+from loadtests.drop_run import RushResult, run_drop
 from loadtests.rush_record import DropPlan
 from loadtests.shop_client import ShopAccess, ShopRefused
 from tests.http.stand_in_shop import OPERATOR, Lies, running_stand_in
@@ -21,7 +21,7 @@ def _open_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drop_run, "OPENS_AFTER_SECONDS", 0.5)
 
 
-def rehearse(lies: Lies, *, report: Path | None = None) -> tuple[DropResult, str]:
+def rehearse(lies: Lies, *, report: Path | None = None) -> tuple[RushResult, str]:
     shown = io.StringIO()
     with running_stand_in(lies) as url:
         result = run_drop(ShopAccess(url, *OPERATOR), PLAN, console=Console(file=shown, width=120), report=report)
