@@ -1,6 +1,7 @@
 """An owner in numbers: what it may do at most, and what it has done."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +44,16 @@ class OwnerDescription:
     skus: int = 0
     queue_depth: int = 0
     counters: OwnerCounters | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerOwnerDescription:
+    """An owner of carts or checkouts as it is now; `pid` is None when it does not answer."""
+
+    owner_id: str
+    incarnation: int
+    pid: int | None = None
+    node: str = ""
+    queue_depth: int = 0
+    counters: Any = None
+    """Its own figures, a dataclass of numbers."""

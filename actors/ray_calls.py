@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError
 
-from actors.owner_figures import OwnerDescription
+from actors.owner_figures import CustomerOwnerDescription, OwnerDescription
 from domain.errors import DoorbusterError, OutcomeUnknown, Unavailable
 from domain.outcomes import Totals
 
@@ -48,6 +48,11 @@ class RayCalls:
     async def describe(self, owner_id: str, incarnation: int) -> OwnerDescription:
         """Return an owner's figures."""
         description: OwnerDescription = await self._call(owner_id, incarnation, "describe")
+        return description
+
+    async def describe_customer_owner(self, owner_id: str, incarnation: int) -> CustomerOwnerDescription:
+        """Return the figures of an owner of carts or checkouts."""
+        description: CustomerOwnerDescription = await self._call(owner_id, incarnation, "describe")
         return description
 
     async def totals(self, owner_id: str, incarnation: int, skus: Sequence[str]) -> dict[str, Totals]:

@@ -44,12 +44,12 @@ def audit_instance(instance: RunningInstance, *, sku: str | None, repair: bool, 
 
 async def _audit(instance: RunningInstance, sku: str | None, *, repair: bool, show_progress: bool) -> "AuditReport":
     from actors.inventory_audit import InventoryAudit
-    from actors.ray_clients import connect_inventory
+    from actors.ray_clients import connect_owners
 
     pool = make_pool(instance.database_url, size_max=2, statement_ms_max=_STATEMENT_MS_MAX, name="doorbuster-audit")
     await pool.open(wait=False)
     client = redis.asyncio.Redis.from_url(instance.redis_url, socket_timeout=_REDIS_SECONDS_MAX)
-    inventory = await connect_inventory(engine_settings(instance))
+    inventory = await connect_owners(engine_settings(instance))
     try:
         audit = InventoryAudit(AuditReads(pool), LiveStockCopies(client), inventory, repair=repair)
         if sku is not None:

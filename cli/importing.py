@@ -45,9 +45,9 @@ def import_into(instance: RunningInstance, path: Path, *, units: int, as_json: b
 
 
 async def _import(instance: RunningInstance, path: Path, units: int, *, show_progress: bool) -> ImportReport:
-    from actors.ray_clients import connect_inventory
+    from actors.ray_clients import connect_owners
 
-    inventory = await connect_inventory(engine_settings(instance))
+    inventory = await connect_owners(engine_settings(instance))
 
     async def restock_all(commands: list[Restock]) -> list[Outcome]:
         return await asyncio.gather(*(_restock(command) for command in commands))

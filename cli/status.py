@@ -34,9 +34,9 @@ def show_status(directory: DataDirectory, *, as_json: bool) -> None:
 
 
 async def _owners(instance: RunningInstance) -> list[dict[str, Any]]:
-    from actors.ray_clients import connect_inventory
+    from actors.ray_clients import connect_owners
 
-    inventory = await connect_inventory(engine_settings(instance))
+    inventory = await connect_owners(engine_settings(instance))
     try:
         owners = await inventory.describe_owners()
     finally:

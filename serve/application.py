@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from actors.engine_settings import EngineSettings
 from actors.inventory_audit import AuditReport, InventoryAudit
-from actors.ray_clients import RayInventory, connect_inventory
+from actors.ray_clients import RayOwners, connect_owners
 from domain.errors import DoorbusterError
 from serve.api import build_api
 from serve.context import Shop
@@ -121,32 +121,32 @@ async def open_shop(settings: ShopSettings) -> AsyncIterator[Shop]:
     )
     await pool.open(wait=False)
     await audits.open(wait=False)
-    inventory = await connect_inventory(engine)
-    shop = compose_shop(settings, pool, audits, client, inventory)
+    owners = await connect_owners(engine)
+    shop = compose_shop(settings, pool, audits, client, owners)
     try:
         yield shop
     finally:
         await shop.key_claims.close()
         shop.passwords.close()
-        await inventory.close()
+        await owners.close()
         await client.aclose()
         await audits.close()
         await pool.close()
 
 
 def compose_shop(
-    settings: ShopSettings, pool: Pool, audits: Pool, client: redis.asyncio.Redis, inventory: RayInventory
+    settings: ShopSettings, pool: Pool, audits: Pool, client: redis.asyncio.Redis, owners: RayOwners
 ) -> Shop:
     """Wire one replica's shop from what is open."""
     keys = IdempotencyKeys(pool)
 
     async def audit(sku: str | None) -> AuditReport:
-        checked = InventoryAudit(AuditReads(audits), LiveStockCopies(client), inventory)
+        checked = InventoryAudit(AuditReads(audits), LiveStockCopies(client), owners)
         return await (checked.check_all() if sku is None else checked.check(sku))
 
     return Shop(
         pool=pool,
-        inventory=inventory.client,
+        inventory=owners.inventory,
         reads=InventoryReads(pool),
         live_stock=LiveStockReader(client),
         keys=keys,
@@ -157,8 +157,8 @@ def compose_shop(
         clock=time.time,
         new_id=_new_id,
         audit=audit,
-        describe_owners=inventory.describe_owners,
-        reasons_not_ready=lambda: reasons_not_ready(pool, client, inventory.describe_owners),
+        describe_owners=owners.describe_owners,
+        reasons_not_ready=lambda: reasons_not_ready(pool, client, owners.describe_owners),
     )
 
 
