@@ -196,7 +196,7 @@ class InventoryOwner:
         self._in_flight_skus = {stock.sku for stock in group.stocks()}
         started_us = self._clock_us()
         try:
-            snapshots = [StockSnapshot.of(stock) for stock in group.stocks()]
+            snapshots = [StockSnapshot.of(stock) for stock in group.moved_stocks()]
             if group:
                 await self._store.commit(self._store.freeze(group, self._epochs, started_us))
             else:

@@ -8,11 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from actors.turn import Turn
-from domain.commands import Allocate, Command, Release, Reserve
+from domain.commands import Command, Deallocate, OpenDrop, Replace, Restock, Ship, Shrink
 from domain.stock import Stock
 from stores.inventory_group import InventoryStore
 
 SKUS_PER_LOAD_MAX = 500
+_STOCKTAKING = (Restock, Shrink, OpenDrop)
+_REMEMBERED = (*_STOCKTAKING, Ship, Deallocate)
+"""Commands that have an id of their own, under which the store keeps the first answer."""
 
 
 class Prepared(NamedTuple):
@@ -29,11 +32,12 @@ class Prepared(NamedTuple):
 
         Memory lets old reservations go at any turn, also between the look-up and the decision.
         """
-        if not isinstance(command, Reserve | Release | Allocate):
+        return all(self._covers(stock, reservation_id) for reservation_id in _reservations_of(command))
+
+    def _covers(self, stock: Stock, reservation_id: bytes) -> bool:
+        if reservation_id in stock.reservations:
             return True
-        if command.reservation_id in stock.reservations:
-            return True
-        looked_up, endings = self.new_ids.get((stock.sku, command.reservation_id), (None, 0))
+        looked_up, endings = self.new_ids.get((stock.sku, reservation_id), (None, 0))
         return looked_up is stock and stock.remembers_since(endings)
 
 
@@ -62,15 +66,16 @@ class Shelf:
             stock = stocks.get(command.sku)
             if stock is None:
                 continue
-            if isinstance(command, Reserve | Release | Allocate):
-                if stock.has_history and command.reservation_id not in stock.reservations:
-                    reservations[command.sku, command.reservation_id] = (stock, stock.endings)
-            else:
-                operation_id = _operation_id(command)
+            if stock.has_history:
+                for reservation_id in _reservations_of(command):
+                    if reservation_id not in stock.reservations:
+                        reservations[command.sku, reservation_id] = (stock, stock.endings)
+            if isinstance(command, _REMEMBERED):
+                operation_id = command.drop_id if isinstance(command, OpenDrop) else command.operation_id
                 if not self._turn.knows_operation(command.sku, operation_id):
                     operations.append((command.sku, operation_id))
         if reservations:
-            for found in await self._recall_reservations(list(reservations)):
+            for found in await self._recall_reservations(reservations):
                 del reservations[found]
         if operations:
             for (sku, operation_id), first in (await self._store.find_operations(operations)).items():
@@ -111,11 +116,14 @@ class Shelf:
                 self._turn.watch(stock)
         return absent
 
-    async def _recall_reservations(self, ids: list[tuple[str, bytes]]) -> Collection[tuple[str, bytes]]:
-        found = await self._store.find_reservations(ids)
-        for (sku, _), held in found.items():
-            stock = self.stocks.get(sku)
-            if stock is not None and held.state != "reserved":
+    async def _recall_reservations(
+        self, wanted: Mapping[tuple[str, bytes], tuple[Stock, int]]
+    ) -> Collection[tuple[str, bytes]]:
+        found = await self._store.find_reservations(list(wanted))
+        for key, held in found.items():
+            stock, endings = wanted[key]
+            # One that was here meanwhile and was pushed out again may have shipped since it was read.
+            if held.state != "reserved" and stock.remembers_since(endings):
                 stock.recall(held)
         return found.keys()
 
@@ -149,6 +157,7 @@ class Shelf:
         return evicted
 
 
-def _operation_id(command: Command) -> bytes:
-    operation_id: bytes = getattr(command, "operation_id", b"") or command.drop_id  # type: ignore[union-attr]
-    return operation_id
+def _reservations_of(command: Command) -> tuple[bytes, ...]:
+    if isinstance(command, Replace):
+        return (command.reservation_id, command.replaced_id)
+    return () if isinstance(command, _STOCKTAKING) else (command.reservation_id,)

@@ -9,17 +9,34 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from domain import decisions
-from domain.commands import Allocate, Command, OpenDrop, Release, Reserve, Restock, Shrink
+from domain.commands import (
+    Allocate,
+    Command,
+    Deallocate,
+    Extend,
+    OpenDrop,
+    Release,
+    Replace,
+    Reserve,
+    Restock,
+    Ship,
+    Shrink,
+)
 from domain.money import Money
 from domain.outcomes import (
     Allocated,
     Conflict,
+    Deallocated,
     DropOpened,
     Ended,
+    Extended,
     Outcome,
     Released,
     Reserved,
+    Shipped,
     StockChanged,
     UnknownReservation,
 )
@@ -29,6 +46,7 @@ from stores.inventory_group import CommitGroup, FoundOperation, Operation
 EXPIRED_PER_TURN_MAX = 1_000
 OPERATIONS_KEPT_MAX = 10_000
 """Operations whose answers stay in memory; more than fit in the commits under way, so the rest are in the store."""
+_DONE = StockChanged | DropOpened | Shipped | Deallocated
 
 
 class Turn:
@@ -47,6 +65,10 @@ class Turn:
             Restock: self._restock,
             Shrink: self._shrink,
             OpenDrop: self._open_drop,
+            Replace: self._replace,
+            Extend: self._extend,
+            Ship: self._ship,
+            Deallocate: self._deallocate,
         }
 
     def take(self, stock: Stock, command: Command, now_us: int) -> Outcome:
@@ -101,17 +123,47 @@ class Turn:
     def _reserve(self, stock: Stock, wanted: Reserve, now_us: int) -> Outcome:
         outcome = decisions.reserve(stock, wanted, now_us, self._hold_us)
         if type(outcome) is Reserved and not outcome.replayed:
-            held = Reservation(
-                wanted.reservation_id,
-                wanted.quantity,
-                wanted.customer_id,
-                outcome.warehouses,
-                outcome.expires_at_us,
-                outcome.drop_id,
-            )
-            stock.hold(held)
+            self._hold(stock, wanted, outcome)
+        return outcome
+
+    def _hold(self, stock: Stock, wanted: Reserve | Replace, outcome: Reserved) -> None:
+        held = Reservation(
+            wanted.reservation_id,
+            wanted.quantity,
+            wanted.customer_id,
+            outcome.warehouses,
+            outcome.expires_at_us,
+            outcome.drop_id,
+            in_cart=wanted.in_cart,
+        )
+        stock.hold(held)
+        self._await_expiry(stock, held)
+        self.group.move(stock, Movement.RESERVE, held)
+
+    def _replace(self, stock: Stock, wanted: Replace, now_us: int) -> Outcome:
+        is_new = wanted.reservation_id not in stock.reservations
+        old = decisions.hold_to_replace(stock, wanted) if is_new else None
+        if old is not None and old.state == "reserved" and old.expires_at_us <= now_us:
+            self._end(stock, old, Movement.EXPIRE)
+            old = None
+        outcome = decisions.replace(stock, wanted, now_us, self._hold_us)
+        if isinstance(outcome, Reserved) and not outcome.replayed:
+            if old is not None:
+                self._end(stock, old, Movement.RELEASE)
+            self._hold(stock, wanted, outcome)
+        return outcome
+
+    def _extend(self, stock: Stock, wanted: Extend, now_us: int) -> Outcome:
+        held = stock.reservations.get(wanted.reservation_id)
+        outcome = decisions.extend(stock.sku, held, wanted, now_us)
+        if held is None or held.state != "reserved":
+            return outcome
+        if isinstance(outcome, Extended) and not outcome.replayed:
+            held.expires_at_us = outcome.expires_at_us
             self._await_expiry(stock, held)
-            self.group.move(stock, Movement.RESERVE, held)
+            self.group.extend(stock, held)
+        elif isinstance(outcome, Ended):
+            self._end(stock, held, Movement.EXPIRE)
         return outcome
 
     def _release(self, stock: Stock, wanted: Release, now_us: int) -> Outcome:
@@ -136,6 +188,43 @@ class Turn:
     def _end(self, stock: Stock, held: Reservation, movement: Movement, order_reference: str = "") -> None:
         stock.end(held, movement, order_reference)
         self.group.move(stock, movement, held)
+
+    def _ship(self, stock: Stock, wanted: Ship, now_us: int) -> Outcome:
+        repeated = self._repeat(stock, wanted.operation_id, wanted)
+        if repeated is not None:
+            return repeated
+        held = stock.reservations.get(wanted.reservation_id)
+        outcome = decisions.ship(stock.sku, held, wanted)
+        if isinstance(outcome, Shipped):
+            assert held is not None, "an unknown reservation does not ship"
+            stock.ship(held, outcome.warehouses)
+            self._fulfil(stock, Movement.SHIP, held, wanted, outcome)
+        return outcome
+
+    def _deallocate(self, stock: Stock, wanted: Deallocate, now_us: int) -> Outcome:
+        repeated = self._repeat(stock, wanted.operation_id, wanted)
+        if repeated is not None:
+            return repeated
+        held = stock.reservations.get(wanted.reservation_id)
+        outcome = decisions.deallocate(stock.sku, held, wanted)
+        if isinstance(outcome, Deallocated) and not outcome.replayed:
+            assert held is not None, "an unknown reservation gives nothing back"
+            stock.deallocate(held)
+            self._fulfil(stock, Movement.DEALLOCATE, held, wanted, outcome)
+        return outcome
+
+    def _fulfil(
+        self,
+        stock: Stock,
+        movement: Movement,
+        held: Reservation,
+        wanted: Ship | Deallocate,
+        outcome: Shipped | Deallocated,
+    ) -> None:
+        units = sum(units for _, units in outcome.warehouses)
+        operation = Operation(stock, wanted.operation_id, units, wanted, outcome)
+        self.group.fulfil(movement, held, outcome.warehouses, operation)
+        self.remember(stock.sku, wanted.operation_id, FoundOperation(wanted, outcome))
 
     def _restock(self, stock: Stock, wanted: Restock, now_us: int) -> Outcome:
         repeated = self._repeat(stock, wanted.operation_id, wanted)
@@ -183,8 +272,5 @@ class Turn:
             return None
         if first.command != command:
             return Conflict(stock.sku)
-        outcome = first.outcome
-        if isinstance(outcome, StockChanged):
-            return StockChanged(outcome.totals, replayed=True)
-        assert isinstance(outcome, DropOpened), "only done operations are remembered"
-        return DropOpened(outcome.drop_id, outcome.sku, replayed=True)
+        assert isinstance(first.outcome, _DONE), "only done operations are remembered"
+        return msgspec.structs.replace(first.outcome, replayed=True)

@@ -23,13 +23,16 @@ class Discrepancy(msgspec.Struct, frozen=True):
 class SkuFacts(msgspec.Struct):
     """One SKU in one snapshot of the database, by warehouse.
 
-    `ledger` is replayed from zero; `held` sums the reservations by state (on hand is not known there).
+    `ledger` is replayed from zero; `held` sums the reservations by state (on hand is not known there), what is owed
+    for those allocated. `shipped` sums what reservations say has left, `ledger_shipped` what the ledger says.
     """
 
     sku: str
     stock: dict[str, Counts] = msgspec.field(default_factory=dict)
     ledger: dict[str, Counts] = msgspec.field(default_factory=dict)
     held: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
+    shipped: dict[str, int] = msgspec.field(default_factory=dict)
+    ledger_shipped: dict[str, int] = msgspec.field(default_factory=dict)
     version: int = 0
     ledger_entries: int = 0
     ledger_last: int = 0
@@ -63,6 +66,9 @@ def check_tables(facts: SkuFacts) -> Iterator[Discrepancy]:
                 f"reserved {held[0]}, allocated {held[1]}",
                 f"{warehouse_id}: stock row against the sum of reservations",
             )
+        left, shipped = facts.ledger_shipped.get(warehouse_id, 0), facts.shipped.get(warehouse_id, 0)
+        if left != shipped:
+            yield Discrepancy(facts.sku, "reservations", f"{left} shipped", f"{shipped} shipped", warehouse_id)
     if facts.ledger_entries != facts.ledger_last:
         yield Discrepancy(
             facts.sku, "ledger", f"{facts.ledger_last} entries", f"{facts.ledger_entries} entries", "a gap"

@@ -4,7 +4,7 @@ The state refuses nothing: `domain.decisions` decides, and what was decided is a
 on hand = available + reserved + allocated holds in each line.
 """
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -27,6 +27,8 @@ class Movement(IntEnum):
     RESTOCK = 4
     SHRINK = 5
     SET_ASIDE = 6
+    SHIP = 7
+    DEALLOCATE = 8
 
 
 STATE_AFTER: dict[Movement, ReservationState] = {
@@ -51,7 +53,10 @@ class Line(msgspec.Struct, gc=False):
 
 
 class Reservation(msgspec.Struct, gc=False):
-    """A hold and how it ended. `warehouses` lists (warehouse_id, units); times are microseconds since 1970."""
+    """A hold and how it ended. `warehouses` lists (warehouse_id, units); times are microseconds since 1970.
+
+    `shipped` and `cancelled` say in the same way what has become of allocated units; the rest is owed.
+    """
 
     reservation_id: bytes
     quantity: int
@@ -61,6 +66,16 @@ class Reservation(msgspec.Struct, gc=False):
     drop_id: bytes = b""
     state: ReservationState = "reserved"
     order_reference: str = ""
+    in_cart: bool = False
+    shipped: tuple[tuple[str, int], ...] = ()
+    cancelled: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def owed(self) -> tuple[tuple[str, int], ...]:
+        """Return what of an allocation has neither shipped nor been given back."""
+        gone = _added(self.shipped, self.cancelled)
+        left = ((warehouse_id, units - gone.get(warehouse_id, 0)) for warehouse_id, units in self.warehouses)
+        return tuple((warehouse_id, units) for warehouse_id, units in left if units)
 
 
 class Drop(msgspec.Struct):
@@ -84,7 +99,7 @@ class Stock:
     """The state of one SKU.
 
     `has_history` says that reservations exist that are not in memory: an unknown id may be an old one.
-    `sequence` is the number of its last ledger entry, `endings` counts the reservations that ended in memory.
+    `sequence` is the number of its last ledger entry, `endings` counts how often one ended in memory, or changed after.
     """
 
     __slots__ = (
@@ -120,7 +135,7 @@ class Stock:
         self.drops = sorted(drops, key=lambda drop: drop.starts_at_us)
         self.sequence = sequence
         self.has_history = has_history
-        self.ended: deque[bytes] = deque()
+        self.ended: OrderedDict[bytes, None] = OrderedDict()
         self.endings = 0
         self.touched_at_us = 0
 
@@ -204,6 +219,28 @@ class Stock:
         held.order_reference = order_reference
         self._remember_ended(held.reservation_id)
 
+    def ship(self, held: Reservation, leaving: tuple[tuple[str, int], ...]) -> None:
+        """Apply that allocated units leave: they are on hand no more."""
+        for warehouse_id, units in leaving:
+            line = self.lines[warehouse_id]
+            line.on_hand -= units
+            line.allocated -= units
+        held.shipped = tuple(sorted(_added(held.shipped, leaving).items()))
+        self._remember_longer(held.reservation_id)
+
+    def deallocate(self, held: Reservation) -> None:
+        """Apply that what is owed is given back; a reservation of which nothing has shipped is released by that."""
+        assert held.state == "allocated", "only what is owed can be given back"
+        held.cancelled = given_back = held.owed
+        for warehouse_id, units in given_back:
+            self.lines[warehouse_id].allocated -= units
+            self.available += units
+            if held.drop_id:
+                self._count_for_drop(held, -units)
+        if not held.shipped:
+            held.state = "released"
+        self._remember_longer(held.reservation_id)
+
     def change_on_hand(self, warehouse_id: str, units: int) -> None:
         """Apply a restock (positive) or shrinkage (negative)."""
         line = self.lines.get(warehouse_id)
@@ -231,8 +268,21 @@ class Stock:
             drop.taken_by.pop(held.customer_id, None)
 
     def _remember_ended(self, reservation_id: bytes) -> None:
-        self.ended.append(reservation_id)
+        self.ended[reservation_id] = None
         self.endings += 1
         if len(self.ended) > ENDED_KEPT_MAX:
-            del self.reservations[self.ended.popleft()]
+            oldest, _ = self.ended.popitem(last=False)
+            del self.reservations[oldest]
             self.has_history = True
+
+    def _remember_longer(self, reservation_id: bytes) -> None:
+        # What has changed must not leave memory before it is committed, however long ago the hold ended.
+        self.ended.move_to_end(reservation_id)
+        self.endings += 1
+
+
+def _added(some: tuple[tuple[str, int], ...], more: tuple[tuple[str, int], ...]) -> dict[str, int]:
+    total = dict(some)
+    for warehouse_id, units in more:
+        total[warehouse_id] = total.get(warehouse_id, 0) + units
+    return total

@@ -24,9 +24,10 @@ SELECT sku, warehouse_id, on_hand, reserved, allocated, version FROM inventory_s
 """
 _LEDGER = """
 SELECT sku, warehouse_id,
-       sum(CASE kind WHEN 4 THEN units WHEN 5 THEN -units ELSE 0 END)::bigint,
+       sum(CASE kind WHEN 4 THEN units WHEN 5 THEN -units WHEN 7 THEN -units ELSE 0 END)::bigint,
        sum(CASE kind WHEN 0 THEN units WHEN 1 THEN -units WHEN 2 THEN -units WHEN 3 THEN -units ELSE 0 END)::bigint,
-       sum(CASE kind WHEN 1 THEN units ELSE 0 END)::bigint,
+       sum(CASE kind WHEN 1 THEN units WHEN 7 THEN -units WHEN 8 THEN -units ELSE 0 END)::bigint,
+       sum(CASE kind WHEN 7 THEN units ELSE 0 END)::bigint,
        count(*), max(sequence),
        sum(CASE kind WHEN 0 THEN cardinality(operation_ids) ELSE 0 END)::bigint
 FROM inventory_ledger WHERE sku = ANY(%s) GROUP BY sku, warehouse_id
@@ -34,13 +35,14 @@ FROM inventory_ledger WHERE sku = ANY(%s) GROUP BY sku, warehouse_id
 _HELD = """
 SELECT sku, warehouse_id,
        coalesce(sum(quantity) FILTER (WHERE state = 0), 0)::bigint,
-       coalesce(sum(quantity) FILTER (WHERE state = 1), 0)::bigint,
+       coalesce(sum(quantity - shipped - cancelled) FILTER (WHERE state = 1), 0)::bigint,
+       sum(shipped)::bigint,
        count(*)
 FROM inventory_reservations WHERE sku = ANY(%s) GROUP BY sku, warehouse_id
 """
 _DROPS = """
 SELECT d.sku, d.drop_id, d.taken, d.quantity,
-       coalesce((SELECT sum(r.quantity) FROM inventory_reservations r
+       coalesce((SELECT sum(r.quantity - r.cancelled) FROM inventory_reservations r
                  WHERE r.sku = d.sku AND r.drop_id = d.drop_id AND r.state IN (0, 1)), 0)::bigint
 FROM drops d WHERE d.sku = ANY(%s)
 """
@@ -92,10 +94,11 @@ async def _read_stock(connection: AsyncConnection[TupleRow], skus: list[str], fa
 
 async def _read_ledger(connection: AsyncConnection[TupleRow], skus: list[str], facts: dict[str, SkuFacts]) -> None:
     rows = await connection.execute(_LEDGER, [skus])
-    async for sku, warehouse_id, on_hand, reserved, allocated, entries, last, reservations in rows:
+    async for sku, warehouse_id, on_hand, reserved, allocated, shipped, entries, last, reservations in rows:
         each = facts[sku]
         if warehouse_id:
             each.ledger[warehouse_id] = (on_hand, reserved, allocated)
+            each.ledger_shipped[warehouse_id] = shipped
         each.ledger_entries += entries
         each.ledger_last = max(each.ledger_last, last)
         each.ledger_reservations += reservations
@@ -104,8 +107,9 @@ async def _read_ledger(connection: AsyncConnection[TupleRow], skus: list[str], f
 async def _read_reservations(
     connection: AsyncConnection[TupleRow], skus: list[str], facts: dict[str, SkuFacts]
 ) -> None:
-    async for sku, warehouse_id, reserved, allocated, rows in await connection.execute(_HELD, [skus]):
+    async for sku, warehouse_id, reserved, allocated, shipped, rows in await connection.execute(_HELD, [skus]):
         facts[sku].held[warehouse_id] = (reserved, allocated)
+        facts[sku].shipped[warehouse_id] = shipped
         facts[sku].reservations += rows
     drop_id: UUID
     async for sku, drop_id, recorded, quantity, counted in await connection.execute(_DROPS, [skus]):

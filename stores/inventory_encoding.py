@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from domain.commands import Command
+from domain.commands import Command, Deallocate, Ship
 from domain.outcomes import Outcome, ReservationState
 from domain.stock import STATE_AFTER, Movement, Stock
 from stores import sql_arrays as sql
@@ -14,8 +14,9 @@ from stores.inventory_group import CommitGroup, Entry
 STATE_CODES: dict[ReservationState, int] = {"reserved": 0, "allocated": 1, "released": 2, "expired": 3}
 STATES: dict[int, ReservationState] = {code: state for state, code in STATE_CODES.items()}
 
+_BOOL_FIELDS = {False: sql.field(b"\x00"), True: sql.field(b"\x01")}
 _UNIT_FIELDS = [struct.pack(">ii", 4, units) for units in range(1001)]
-_COMMIT_PARAMETER_COUNT = 43
+_COMMIT_PARAMETER_COUNT = 54
 COMMIT = f"SELECT inventory_commit({', '.join(['%b'] * _COMMIT_PARAMETER_COUNT)})"
 
 encode_command = msgspec.msgpack.Encoder().encode
@@ -29,7 +30,8 @@ def commit_arguments(group: CommitGroup, epochs: Mapping[int, int], at_us: int) 
     entries = list(group.entries.values())
     begun = [entry for entry in entries if entry.movement is Movement.RESERVE]
     ended = [entry for entry in entries if Movement.RESERVE < entry.movement <= Movement.EXPIRE]
-    operated = [entry for entry in entries if entry.movement > Movement.EXPIRE]
+    operated = [entry for entry in entries if Movement.EXPIRE < entry.movement <= Movement.SET_ASIDE]
+    fulfilled = [entry for entry in entries if entry.movement > Movement.SET_ASIDE]
     fence = {stock.partition_id: epochs[stock.partition_id] for stock in group.stocks()}
     return [
         sql.of_integers(list(fence), sql.INT4_OID),
@@ -39,11 +41,14 @@ def commit_arguments(group: CommitGroup, epochs: Mapping[int, int], at_us: int) 
         *_reservation_columns(begun),
         *_movements(ended),
         *_ending_columns(ended),
-        *_ledger_columns((begun, ended, operated), epochs),
+        *_extension_columns(group),
+        *_movements(fulfilled),
+        *_fulfilment_columns(fulfilled),
+        *_ledger_columns((begun, ended, operated, fulfilled), epochs),
         *_stock_columns(entries),
         *_operation_columns(group),
         *_drop_columns(group),
-        *_outbox_columns(group.stocks()),
+        *_outbox_columns(group.moved_stocks()),
     ]
 
 
@@ -73,6 +78,7 @@ def _reservation_columns(entries: Sequence[Entry]) -> list[object]:
         sql.of_uuids([each.customer_id for each in held]),
         sql.of_fields(sql.UUID_OID, [drop_fields[each.drop_id] for each in held], has_nulls=b"" in drops),
         sql.of_fields(sql.TIMESTAMPTZ_OID, [fields[each.expires_at_us] for each in held]),
+        sql.of_fields(sql.BOOL_OID, [_BOOL_FIELDS[each.in_cart] for each in held]),
     ]
 
 
@@ -80,6 +86,26 @@ def _ending_columns(entries: Sequence[Entry]) -> list[object]:
     states = [STATE_CODES[STATE_AFTER[entry.movement]] for entry in entries for _ in entry.ids]
     orders = [each.order_reference or None for entry in entries for each in entry.held]
     return [sql.of_integers(states, sql.INT2_OID), sql.of_texts(orders)]
+
+
+def _extension_columns(group: CommitGroup) -> list[object]:
+    rows = [
+        (sku, held, warehouse_id)
+        for (sku, _), (_, held) in group.extended.items()
+        for warehouse_id, _ in held.warehouses
+    ]
+    return [
+        sql.of_texts(sku for sku, _, _ in rows),
+        sql.of_uuids([held.reservation_id for _, held, _ in rows]),
+        sql.of_texts(warehouse_id for _, _, warehouse_id in rows),
+        sql.of_fields(sql.TIMESTAMPTZ_OID, [sql.timestamp_field(held.expires_at_us) for _, held, _ in rows]),
+    ]
+
+
+def _fulfilment_columns(entries: Sequence[Entry]) -> list[object]:
+    kinds = [int(entry.movement) for entry in entries for _ in entry.ids]
+    states = [STATE_CODES[held.state] for entry in entries for held in entry.held]
+    return [sql.of_integers(kinds, sql.INT2_OID), sql.of_integers(states, sql.INT2_OID)]
 
 
 def _ledger_columns(blocks: Sequence[Sequence[Entry]], epochs: Mapping[int, int]) -> list[object]:
@@ -122,7 +148,8 @@ def _stock_columns(entries: Sequence[Entry]) -> list[object]:
 
 
 def _operation_columns(group: CommitGroup) -> list[object]:
-    operations = group.operations
+    # Ledger entries find theirs by position; shipments and what is given back have entries by reservation instead.
+    operations = sorted(group.operations, key=lambda each: isinstance(each.command, Ship | Deallocate))
     return [
         sql.of_texts(each.stock.sku for each in operations),
         sql.of_uuids([each.operation_id for each in operations]),

@@ -38,10 +38,11 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class CommitGroup:
-    """Changes of one turn after another, not yet written. `size` counts movements."""
+    """Changes of one turn after another, not yet written. `size` counts movements and extensions."""
 
     def __init__(self) -> None:
         self.entries: dict[tuple[str, str, Movement, bytes], Entry] = {}
+        self.extended: dict[tuple[str, bytes], tuple[Stock, Reservation]] = {}
         self.operations: list[Operation] = []
         self.new_drops: list[OpenDrop] = []
         self.drops: dict[bytes, tuple[Stock, Drop]] = {}
@@ -59,9 +60,26 @@ class CommitGroup:
             entry.held.append(held)
         self.size += 1
         if held.drop_id and movement is not Movement.ALLOCATE:
-            drop = stock.drop(held.drop_id)
-            assert drop is not None, "every drop of a SKU is loaded with it"
-            self.drops[held.drop_id] = (stock, drop)
+            self._recount(stock, held.drop_id)
+
+    def extend(self, stock: Stock, held: Reservation) -> None:
+        """Record that a hold lasts longer; it is no movement, so the ledger does not hear of it."""
+        self.extended[stock.sku, held.reservation_id] = (stock, held)
+        self.size += 1
+
+    def fulfil(
+        self, movement: Movement, held: Reservation, taken: Iterable[tuple[str, int]], operation: Operation
+    ) -> None:
+        """Record that allocated units shipped or were given back; the stock has it already."""
+        for warehouse_id, units in taken:
+            entry = self._entry(operation.stock, movement, warehouse_id)
+            entry.ids.append(held.reservation_id)
+            entry.units.append(units)
+            entry.held.append(held)
+        self.operations.append(operation)
+        self.size += 1
+        if held.drop_id and movement is Movement.DEALLOCATE:
+            self._recount(operation.stock, held.drop_id)
 
     def operate(
         self, stock: Stock, movement: Movement, warehouse_id: str, operation: Operation, note: str | None
@@ -76,7 +94,19 @@ class CommitGroup:
 
     def stocks(self) -> Iterable[Stock]:
         """Return each SKU that is touched, once."""
+        touched = {entry.stock.sku: entry.stock for entry in self.entries.values()}
+        for stock, _ in self.extended.values():
+            touched[stock.sku] = stock
+        return touched.values()
+
+    def moved_stocks(self) -> Iterable[Stock]:
+        """Return each SKU with ledger entries, once."""
         return {entry.stock.sku: entry.stock for entry in self.entries.values()}.values()
+
+    def _recount(self, stock: Stock, drop_id: bytes) -> None:
+        drop = stock.drop(drop_id)
+        assert drop is not None, "every drop of a SKU is loaded with it"
+        self.drops[drop_id] = (stock, drop)
 
     def _entry(self, stock: Stock, movement: Movement, warehouse_id: str) -> Entry:
         key = (stock.sku, warehouse_id, movement, b"")

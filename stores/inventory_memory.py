@@ -5,15 +5,17 @@ wrong between an owner and its database is injected by `Faults`.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from domain.errors import StaleEpoch, Unavailable
 from domain.money import Money
 from domain.stock import STATE_AFTER, Drop, Line, Movement, Reservation, Stock
-from stores.inventory_group import Claim, CommitGroup, FoundOperation
+from stores.inventory_group import Claim, CommitGroup, Entry, FoundOperation
 from stores.inventory_tables import (
     Changes,
     Ending,
+    Extension,
+    Fulfilment,
     InventoryTables,
     LedgerEntry,
     OwnerEntry,
@@ -110,9 +112,9 @@ class MemoryInventoryStore:
     def _drops(self, sku: str, rows: list[ReservationEntry]) -> list[Drop]:
         taken: dict[bytes, dict[bytes, int]] = defaultdict(dict)
         for row in rows:
-            if row.drop_id and row.state in ("reserved", "allocated"):
+            if row.drop_id and row.taken:
                 by = taken[row.drop_id]
-                by[row.customer_id] = by.get(row.customer_id, 0) + row.quantity
+                by[row.customer_id] = by.get(row.customer_id, 0) + row.taken
         return [
             Drop(
                 drop_id,
@@ -225,7 +227,12 @@ def _reservations(rows: list[ReservationEntry]) -> dict[bytes, Reservation]:
                 row.drop_id,
                 row.state,
                 row.order_reference,
+                row.in_cart,
             )
+        if row.shipped:
+            held.shipped = (*held.shipped, (row.warehouse_id, row.shipped))
+        if row.cancelled:
+            held.cancelled = (*held.cancelled, (row.warehouse_id, row.cancelled))
         held.quantity += row.quantity
         held.warehouses = (*held.warehouses, (row.warehouse_id, row.quantity))
     return found
@@ -250,6 +257,7 @@ def _freeze(group: CommitGroup, epochs: Mapping[int, int], at_us: int) -> Change
                 held.customer_id,
                 held.drop_id,
                 held.expires_at_us,
+                in_cart=held.in_cart,
             )
             for entry in entries
             if entry.movement is Movement.RESERVE
@@ -267,6 +275,12 @@ def _freeze(group: CommitGroup, epochs: Mapping[int, int], at_us: int) -> Change
             if Movement.RESERVE < entry.movement <= Movement.EXPIRE
             for held in entry.held
         ),
+        extended=tuple(
+            Extension(sku, held.reservation_id, warehouse_id, held.expires_at_us)
+            for (sku, _), (_, held) in group.extended.items()
+            for warehouse_id, _ in held.warehouses
+        ),
+        fulfilled=tuple(_fulfilments(entries)),
         ledger=tuple(
             LedgerEntry(
                 entry.stock.sku,
@@ -288,8 +302,18 @@ def _freeze(group: CommitGroup, epochs: Mapping[int, int], at_us: int) -> Change
         },
         new_drops=tuple(group.new_drops),
         drops_taken=tuple((stock.sku, drop_id, drop.taken) for drop_id, (stock, drop) in group.drops.items()),
-        outbox=tuple((stock.sku, stock.sequence) for stock in stocks),
+        outbox=tuple((stock.sku, stock.sequence) for stock in group.moved_stocks()),
     )
+
+
+def _fulfilments(entries: Iterable[Entry]) -> Iterator[Fulfilment]:
+    for entry in entries:
+        if entry.movement > Movement.SET_ASIDE:
+            ships = entry.movement is Movement.SHIP
+            for held, units in zip(entry.held, entry.units, strict=True):
+                shipped, cancelled = (units, 0) if ships else (0, units)
+                key = (entry.stock.sku, held.reservation_id, entry.warehouse_id)
+                yield Fulfilment(*key, shipped, cancelled, held.state)
 
 
 def _stock_entry(stock: Stock, warehouse_id: str) -> StockEntry:

@@ -54,7 +54,7 @@ SELECT sku, warehouse_id, on_hand, reserved, allocated FROM inventory_stock WHER
 """
 _RESERVATION_COLUMNS = """
 SELECT sku, reservation_id, warehouse_id, quantity, customer_id, drop_id, state,
-       (extract(epoch FROM expires_at) * 1000000)::bigint, order_reference
+       (extract(epoch FROM expires_at) * 1000000)::bigint, order_reference, in_cart, shipped, cancelled
 """
 _LOAD_LIVE = f"""
 {_RESERVATION_COLUMNS}
@@ -67,7 +67,7 @@ SELECT sku, drop_id, (extract(epoch FROM starts_at) * 1000000)::bigint,
 FROM drops WHERE sku = ANY(%(skus)s)
 """
 _LOAD_TAKEN = """
-SELECT r.drop_id, r.customer_id, sum(r.quantity)
+SELECT r.drop_id, r.customer_id, sum(r.quantity - r.cancelled)
 FROM inventory_reservations r
 WHERE r.sku = ANY(SELECT d.sku FROM drops d WHERE d.sku = ANY(%(skus)s)) AND r.state IN (0, 1)
   AND r.drop_id IS NOT NULL
@@ -313,23 +313,28 @@ def _wanted(ids: list[tuple[str, bytes]]) -> dict[str, object]:
 
 def _reservations(rows: list[TupleRow]) -> dict[tuple[str, bytes], Reservation]:
     found: dict[tuple[str, bytes], Reservation] = {}
-    for sku, reservation_id, warehouse_id, units, customer_id, drop_id, state, expires_at_us, order in rows:
+    for sku, reservation_id, warehouse_id, units, customer_id, drop_id, state, expires_at_us, *rest in rows:
+        order, in_cart, shipped, cancelled = rest
         key = (sku, reservation_id.bytes)
         held = found.get(key)
         if held is None:
-            found[key] = Reservation(
+            held = found[key] = Reservation(
                 reservation_id.bytes,
-                units,
+                0,
                 customer_id.bytes,
-                ((warehouse_id, units),),
+                (),
                 expires_at_us,
                 drop_id.bytes if drop_id else b"",
                 STATES[state],
                 order or "",
+                in_cart,
             )
-        else:
-            held.quantity += units
-            held.warehouses = (*held.warehouses, (warehouse_id, units))
+        held.quantity += units
+        held.warehouses = (*held.warehouses, (warehouse_id, units))
+        if shipped:
+            held.shipped = (*held.shipped, (warehouse_id, shipped))
+        if cancelled:
+            held.cancelled = (*held.cancelled, (warehouse_id, cancelled))
     return found
 
 

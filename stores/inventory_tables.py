@@ -57,6 +57,18 @@ class ReservationEntry(msgspec.Struct):
     expires_at_us: int
     state: ReservationState = "reserved"
     order_reference: str = ""
+    in_cart: bool = False
+    shipped: int = 0
+    cancelled: int = 0
+
+    @property
+    def owed(self) -> int:
+        return self.quantity - self.shipped - self.cancelled if self.state == "allocated" else 0
+
+    @property
+    def taken(self) -> int:
+        """Return the units that count for a drop."""
+        return self.quantity - self.cancelled if self.state in ("reserved", "allocated") else 0
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
@@ -91,12 +103,34 @@ class Ending(msgspec.Struct, frozen=True):
     order_reference: str
 
 
+class Extension(msgspec.Struct, frozen=True):
+    """One reservation in one warehouse lasts longer."""
+
+    sku: str
+    reservation_id: bytes
+    warehouse_id: str
+    expires_at_us: int
+
+
+class Fulfilment(msgspec.Struct, frozen=True):
+    """Allocated units of one reservation in one warehouse shipped or were given back; `state` is where that led."""
+
+    sku: str
+    reservation_id: bytes
+    warehouse_id: str
+    shipped: int
+    cancelled: int
+    state: ReservationState
+
+
 class Changes(msgspec.Struct, frozen=True):
     """All that one commit writes, and the epochs that it is written under."""
 
     fence: Mapping[int, int]
     begun: tuple[ReservationEntry, ...]
     ended: tuple[Ending, ...]
+    extended: tuple[Extension, ...]
+    fulfilled: tuple[Fulfilment, ...]
     ledger: tuple[LedgerEntry, ...]
     stock: tuple[StockEntry, ...]
     operations: Mapping[tuple[str, bytes], FoundOperation]
@@ -173,6 +207,25 @@ class InventoryTables:
             if held is not None and held.state == "reserved":
                 found.add(key)
         _expect(len(found), len(changes.ended), "reservations changed")
+        for longer in changes.extended:
+            key = (longer.sku, longer.reservation_id, longer.warehouse_id)
+            held = begun.get(key) or self.reservations[longer.sku].get(key[1:])
+            _require(held is not None and held.state == "reserved", "an extended reservation lives")
+        self._check_fulfilments(changes, begun)
+
+    def _check_fulfilments(self, changes: Changes, begun: Mapping[tuple[str, bytes, str], ReservationEntry]) -> None:
+        allocated = {
+            (end.sku, end.reservation_id, end.warehouse_id) for end in changes.ended if end.state == "allocated"
+        }
+        left: dict[tuple[str, bytes, str], int] = {}
+        for each in changes.fulfilled:
+            key = (each.sku, each.reservation_id, each.warehouse_id)
+            held = begun.get(key) or self.reservations[each.sku].get(key[1:])
+            _require(held is not None and (key in allocated or held.state == "allocated"), "what is owed is allocated")
+            assert held is not None
+            owed = left.get(key, held.quantity - held.shipped - held.cancelled)
+            left[key] = owed - each.shipped - each.cancelled
+            _require(left[key] >= 0, "no more leaves than is owed")
 
     def _check_stock(self, changes: Changes) -> None:
         numbers = {(entry.sku, entry.sequence) for entry in changes.ledger}
@@ -217,6 +270,15 @@ class InventoryTables:
             held = self.reservations[end.sku][end.reservation_id, end.warehouse_id]
             held.state = end.state
             held.order_reference = end.order_reference
+        for longer in changes.extended:
+            self.reservations[longer.sku][
+                longer.reservation_id, longer.warehouse_id
+            ].expires_at_us = longer.expires_at_us
+        for each in changes.fulfilled:
+            held = self.reservations[each.sku][each.reservation_id, each.warehouse_id]
+            held.shipped += each.shipped
+            held.cancelled += each.cancelled
+            held.state = each.state
         for entry in changes.ledger:
             self.ledger[entry.sku][entry.sequence] = entry
         for line in changes.stock:
@@ -246,6 +308,9 @@ class InventoryTables:
                     reserved + change[1] * entry.units,
                     allocated + change[2] * entry.units,
                 )
+            if entry.movement is Movement.SHIP:
+                left = facts.ledger_shipped.get(entry.warehouse_id, 0)
+                facts.ledger_shipped[entry.warehouse_id] = left + entry.units
             if entry.movement is Movement.RESERVE:
                 facts.ledger_reservations += len(entry.operation_ids)
         facts.ledger_entries = len(self.ledger[sku])
@@ -254,10 +319,10 @@ class InventoryTables:
         for row in self.reservations[sku].values():
             reserved, allocated = facts.held.get(row.warehouse_id, (0, 0))
             reserved += row.quantity if row.state == "reserved" else 0
-            allocated += row.quantity if row.state == "allocated" else 0
-            facts.held[row.warehouse_id] = (reserved, allocated)
-            if row.drop_id and row.state in ("reserved", "allocated"):
-                drops[row.drop_id] += row.quantity
+            facts.held[row.warehouse_id] = (reserved, allocated + row.owed)
+            facts.shipped[row.warehouse_id] = facts.shipped.get(row.warehouse_id, 0) + row.shipped
+            if row.drop_id:
+                drops[row.drop_id] += row.taken
         facts.reservations = len(self.reservations[sku])
         facts.drops = {
             drop_id.hex(): (drop.taken, drops[drop_id], drop.opened.quantity)
@@ -274,6 +339,8 @@ _EFFECTS: dict[Movement, tuple[int, int, int]] = {
     Movement.RESTOCK: (1, 0, 0),
     Movement.SHRINK: (-1, 0, 0),
     Movement.SET_ASIDE: (0, 0, 0),
+    Movement.SHIP: (-1, 0, -1),
+    Movement.DEALLOCATE: (0, 0, -1),
 }
 
 
