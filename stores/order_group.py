@@ -9,11 +9,23 @@ from domain.orders import OrderView, Posting, StoredEvent
 
 
 class OrderChange(msgspec.Struct, frozen=True):
-    """New events of one order, the order as they leave it, and the money that they move."""
+    """New events of one order, at least one and without gaps; the order as they leave it; the money that they move."""
 
     view: OrderView
     events: tuple[StoredEvent, ...]
     postings: tuple[Posting, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a change that no store could keep."""
+        versions = [each.version for each in self.events]
+        last = self.view.version
+        assert versions, "a change has an event"
+        assert versions == list(range(last - len(versions) + 1, last + 1)), "events lead to the order as it is now"
+
+    @property
+    def version_before(self) -> int:
+        """The version that the order is changed from; 0 when it is new."""
+        return self.events[0].version - 1
 
 
 class OrderClaim(msgspec.Struct, frozen=True):
@@ -25,9 +37,9 @@ class OrderClaim(msgspec.Struct, frozen=True):
 class OrderStore(Protocol):
     """Where one checkout owner keeps its orders.
 
-    `commit` writes all changes in one transaction or raises: `StaleEpoch` and `Rejected` when nothing was written
-    (an event's version was taken already), `OutcomeUnknown` when that is not known, `Unavailable` without a
-    connection. Reads raise `Unavailable`.
+    `commit` writes all changes, of different orders, in one transaction or raises: `StaleEpoch` and `Rejected` when
+    nothing was written (an event's version was taken already), `OutcomeUnknown` when that is not known, `Unavailable`
+    without a connection. Reads raise `Unavailable`.
     """
 
     async def claim(self) -> OrderClaim | None:
