@@ -15,6 +15,19 @@ OrderState = Literal["pending", "reserved", "confirmed", "shipped", "delivered",
 ADDRESS_LENGTH_MAX = 200
 SHIPMENTS_MAX = 100
 
+HOLD_LAPSED = "hold_lapsed"
+"""Why an order failed: a hold had ended, and it was another's choice or too late to take the units again."""
+STOCK_GONE = "sold_out"
+"""Why an order failed: a hold had lapsed while the money was being held, and its units were sold to others since."""
+PROVIDER_UNAVAILABLE = "provider_unavailable"
+"""Why an order failed: no provider could be asked. The holds stay in the cart."""
+CHALLENGE_ABANDONED = "challenge_abandoned"
+"""Why an order failed: the payer did not prove who they are in time."""
+PAYMENT_VOIDED = "payment_voided"
+"""Why an order failed: the provider had let the money go."""
+CANCELLED = "cancelled"
+"""Why an order that was not paid yet came to its end. Every other reason is a decline's, in the provider's words."""
+
 
 class Address(msgspec.Struct, frozen=True):
     """Where to ship; `country` is ISO 3166-1 alpha-2."""
