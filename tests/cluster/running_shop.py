@@ -2,16 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 
 from loadtests.bench.scratch_shop import free_port
 
@@ -45,13 +47,43 @@ class RunningShop:
 
     def wait_for_another_pid(self, owner_id: str, old_pid: int) -> int:
         """Return the process id of the owner's successor."""
+        return self._another_pid(lambda: (self.owner(owner_id) or {"pid": None})["pid"], old_pid, owner_id)
+
+    def customer_owner(self, owner_id: str) -> dict[str, Any]:
+        """The owner of carts or checkouts of that name in the status."""
+        status = self.status()
+        return next(each for each in (*status["carts"], *status["checkouts"]) if each["owner_id"] == owner_id)
+
+    def wait_for_another_customer_owner(self, owner_id: str, old_pid: int) -> int:
+        """Return the process id of its successor."""
+        return self._another_pid(lambda: self.customer_owner(owner_id)["pid"], old_pid, owner_id)
+
+    def provider(self, name: str) -> dict[str, Any]:
+        """The payment provider of that name in the status."""
+        return next(each for each in self.status()["providers"] if each["name"] == name)
+
+    def lose_valkey(self) -> None:
+        """Kill Valkey together with all that it has on disk, and wait until another one runs, empty."""
+        pid = self.status()["valkey"]["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        shutil.rmtree(self.data_dir / "valkey" / "appendonlydir", ignore_errors=True)
+        os.kill(pid, signal.SIGKILL)
+        self._another_pid(lambda: self.status()["valkey"]["pid"], pid, "Valkey")
+
+    def execute(self, statement: str) -> None:
+        """Change the database behind the shop's back."""
+        database_url = json.loads((self.data_dir / "run.json").read_bytes())["database_url"]
+        with psycopg.connect(database_url) as connection:
+            connection.execute(statement.encode())
+
+    def _another_pid(self, read: Callable[[], int | None], old_pid: int, name: str) -> int:
         give_up_at = time.monotonic() + SETTLE_SECONDS_MAX
         while time.monotonic() < give_up_at:
-            owner = self.owner(owner_id)
-            if owner is not None and owner["pid"] not in {old_pid, 0}:
-                return int(owner["pid"])
+            pid = read()
+            if pid not in {old_pid, 0, None}:
+                return int(pid or 0)
             time.sleep(0.3)
-        raise AssertionError(f"{owner_id} has no successor")
+        raise AssertionError(f"{name} has no successor")
 
     def _json(self, command: str) -> dict[str, Any]:
         finished = subprocess.run(
@@ -66,10 +98,12 @@ class RunningShop:
 
 
 @contextmanager
-def running_shop(data_dir: Path, **settings: str) -> Iterator[RunningShop]:
+def running_shop(
+    data_dir: Path, *, environment: Mapping[str, str] | None = None, **settings: str
+) -> Iterator[RunningShop]:
     """Run a shop for as long as the block lasts; afterwards it has to stop in order, with exit code 0."""
     port = free_port()
-    variables = {f"DOORBUSTER_{name.upper()}": value for name, value in settings.items()}
+    variables = dict(environment or {}) | {f"DOORBUSTER_{name.upper()}": value for name, value in settings.items()}
     log = data_dir.parent / f"{data_dir.name}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
