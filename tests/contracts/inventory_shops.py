@@ -1,7 +1,7 @@
 """Databases for the contract of the inventory store: one in memory, one in PostgreSQL, told the same things."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import psycopg
 
@@ -15,6 +15,16 @@ from stores.inventory_postgres import PostgresInventoryStore
 from stores.inventory_tables import InventoryTables, OwnerEntry
 
 
+class LedgerLine(NamedTuple):
+    """A ledger entry: kind, warehouse, units, and the ids and units of its movements."""
+
+    kind: int
+    warehouse_id: str
+    units: int
+    ids: tuple[bytes, ...]
+    each: tuple[int, ...]
+
+
 class Shop(Protocol):
     """A database with SKUs and partitions, and owners' stores on it."""
 
@@ -23,6 +33,7 @@ class Shop(Protocol):
     async def retire(self, owner_id: str) -> None: ...
     async def facts(self, sku: str) -> SkuFacts: ...
     async def outbox(self, sku: str) -> list[int]: ...
+    async def ledger(self, sku: str) -> list[LedgerLine]: ...
     def store(self, owner_id: str = "owner-0", incarnation: int = 1, pid: int = 1) -> InventoryStore: ...
     async def close(self) -> None: ...
 
@@ -47,6 +58,12 @@ class MemoryShop:
 
     async def outbox(self, sku: str) -> list[int]:
         return sorted(sequence for each, sequence in self.tables.outbox if each == sku)
+
+    async def ledger(self, sku: str) -> list[LedgerLine]:
+        return [
+            LedgerLine(int(row.movement), row.warehouse_id, row.units, row.operation_ids, row.operation_units)
+            for _, row in sorted(self.tables.ledger[sku].items())
+        ]
 
     def store(self, owner_id: str = "owner-0", incarnation: int = 1, pid: int = 1) -> InventoryStore:
         return MemoryInventoryStore(self.tables, owner_id, incarnation, pid=pid)
@@ -94,6 +111,17 @@ class PostgresShop:
     async def outbox(self, sku: str) -> list[int]:
         rows = await self._rows("SELECT sequence FROM outbox WHERE sku = %s ORDER BY sequence", [sku])
         return [int(str(sequence)) for (sequence,) in rows]
+
+    async def ledger(self, sku: str) -> list[LedgerLine]:
+        statement = """
+            SELECT kind, warehouse_id, units, operation_ids, operation_units
+            FROM inventory_ledger WHERE sku = %s ORDER BY sequence
+        """
+        rows: list[Any] = await self._rows(statement, [sku])
+        return [
+            LedgerLine(kind, warehouse_id, units, tuple(each.bytes for each in ids), tuple(each))
+            for kind, warehouse_id, units, ids, each in rows
+        ]
 
     def store(self, owner_id: str = "owner-0", incarnation: int = 1, pid: int = 1) -> InventoryStore:
         store = PostgresInventoryStore(self._url, owner_id, incarnation, pid=pid)

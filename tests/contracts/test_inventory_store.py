@@ -6,83 +6,35 @@ import pytest
 
 from actors.turn import Turn
 from domain.audit import check_tables
-from domain.commands import Allocate, Command, OpenDrop, Release, Reserve, Restock, Shrink
+from domain.commands import Allocate, Command, OpenDrop, Release, Shrink
 from domain.errors import Rejected, StaleEpoch, Unavailable
 from domain.identity import partition_of
-from domain.outcomes import DropOpened, Outcome, Reserved, StockChanged, Totals
-from domain.stock import Line, Movement, Stock
-from stores.inventory_group import InventoryStore
-from tests.contracts.inventory_shops import MemoryShop, PostgresShop, Shop
-
-SKU, OTHER = "LAMP-1", "DESK-2"
-HOME = partition_of(SKU)
-NOW_US = 1_700_000_000_123_457
-HOLD_US = 900_000_000
-CUSTOMER, STRANGER = b"c" * 16, b"s" * 16
+from domain.outcomes import DropOpened, Reserved, StockChanged, Totals
+from domain.stock import Line, Movement
+from tests.contracts.inventory_desk import (
+    CUSTOMER,
+    HOLD_US,
+    HOME,
+    NOW_US,
+    OTHER,
+    SKU,
+    STRANGER,
+    drop,
+    id_of,
+    make_shop,
+    open_desk,
+    reserve,
+    restock,
+)
+from tests.contracts.inventory_shops import Shop
 
 
 @pytest.fixture(params=["memory", "postgres"])
 async def shop(request: pytest.FixtureRequest) -> AsyncIterator[Shop]:
     """A database in which owner-0 owns the home partitions of two SKUs."""
-    made: Shop = MemoryShop() if request.param == "memory" else PostgresShop(request.getfixturevalue("database_url"))
-    for sku in (SKU, OTHER):
-        await made.register(sku)
-    await made.place({HOME: "owner-0", partition_of(OTHER): "owner-0"})
+    made = await make_shop(request)
     yield made
     await made.close()
-
-
-class Desk:
-    """An owner's hand on a store: loads, decides, commits."""
-
-    def __init__(self, store: InventoryStore) -> None:
-        self.store = store
-        self.turn = Turn(hold_us=HOLD_US)
-        self.epochs: dict[int, int] = {}
-        self.stock = Stock(SKU)
-
-    async def claim(self) -> bool:
-        claim = await self.store.claim()
-        self.epochs = dict(claim.epochs) if claim else {}
-        return claim is not None
-
-    async def load(self, sku: str = SKU) -> Stock:
-        self.stock = (await self.store.load([sku]))[sku]
-        return self.stock
-
-    def decide(self, *commands: Command, now_us: int = NOW_US) -> list[Outcome]:
-        return [self.turn.take(self.stock, command, now_us) for command in commands]
-
-    async def commit(self, now_us: int = NOW_US) -> None:
-        await self.store.commit(self.store.freeze(self.turn.close_group(), self.epochs, now_us))
-
-    async def do(self, *commands: Command, now_us: int = NOW_US) -> list[Outcome]:
-        outcomes = self.decide(*commands, now_us=now_us)
-        await self.commit(now_us)
-        return outcomes
-
-
-async def open_desk(shop: Shop, incarnation: int = 1, pid: int = 1) -> Desk:
-    desk = Desk(shop.store(incarnation=incarnation, pid=pid))
-    assert await desk.claim()
-    await desk.load()
-    return desk
-
-
-def id_of(number: int) -> bytes:
-    return number.to_bytes(16)
-
-
-def restock(number: int, quantity: int, warehouse_id: str = "WEST", sku: str = SKU) -> Restock:
-    return Restock(id_of(number), sku, warehouse_id, quantity)
-
-
-def reserve(number: int, quantity: int = 1, customer_id: bytes = CUSTOMER) -> Reserve:
-    return Reserve(id_of(number), SKU, quantity, customer_id)
-
-
-def drop(number: int, quantity: int, limit: int = 2) -> OpenDrop:
-    return OpenDrop(id_of(number), SKU, NOW_US - 1, NOW_US + 1_000_001, 9_900, "USD", quantity, limit)
 
 
 # --- claims ---
