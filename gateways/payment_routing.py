@@ -4,7 +4,6 @@ Routes are text: `DE=fallback,primary;*/paypal=fallback;*=primary,fallback`. The
 country and method, country, method, then `*`, which has to be there.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
@@ -154,7 +153,7 @@ class GuardedProvider:
         except PaymentRefused:
             self._end(call, "refused", has_failed=False)
             raise
-        except asyncio.CancelledError:
+        except BaseException:
             self._breaker.abandon()
             raise
         self._end(call, "answered", has_failed=False)

@@ -3,11 +3,14 @@
 import argparse
 import asyncio
 import contextlib
+import os
 import random
 import secrets
+import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 import aiohttp
 import msgspec
@@ -50,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 async def _serve(options: argparse.Namespace) -> None:
     secret = options.secret_file.read_text().strip()
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    storage = PaymentStorage(options.data / "payments.sqlite3")
+    os.chdir(options.data)  # Where to find it, should whoever started it be gone.
+    storage = PaymentStorage(Path("payments.sqlite3"))
     async with _posting(options.webhook_url, secret.encode()) as post:
         webhooks = WebhookSender(storage, post, chance=random.SystemRandom())
         provider = SimulatedProvider(
@@ -78,14 +82,27 @@ async def _serve(options: argparse.Namespace) -> None:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_STOP_SECONDS_MAX,
         )
+        server = uvicorn.Server(configuration)
+        _stop_on_signals(server)
         sending = asyncio.create_task(webhooks.run())
         try:
-            await uvicorn.Server(configuration).serve()
+            await server.serve()
         finally:
             sending.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await sending
             storage.close()
+
+
+def _stop_on_signals(server: uvicorn.Server) -> None:
+    """Stop in order, also when the signal comes before the server listens; it raises the signal again at its end."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
 
 
 @contextlib.asynccontextmanager
