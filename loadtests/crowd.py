@@ -67,6 +67,7 @@ class Wish:
     path: str
     body: bytes = b""
     sku: str = ""
+    order_id: str = ""
     quantity: int = 0
     attempts: int = 0
 
@@ -277,7 +278,7 @@ def _read_answer(wish: Wish, response: Any, attempt: int, times: tuple[float, fl
         reservation_id=held.get("reservation_id") or "",
         quantity_held=held.get("quantity", 0) if held.get("reservation_id") else 0,
         expires_at=held.get("expires_at") or "",
-        order_id=body.get("order_id", ""),
+        order_id=body.get("order_id") or wish.order_id,
         total_minor=body["total"]["amount_minor"] if "order_id" in body and "total" in body else 0,
         replayed=_header(response, "Idempotency-Replayed").lower() == "true",
     )

@@ -79,6 +79,11 @@ class Findings:
         raise NotImplementedError
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences that go with the verdict."""
+        return ()
+
+    @property
     def counts(self) -> tuple[tuple[str, int], ...]:
         """The figures behind the verdict, for the report."""
         return (

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 
@@ -37,6 +37,7 @@ OPENS_AFTER_SECONDS = 2.0
 DROP_OUTLIVES_RUSH_SECONDS = 120.0
 STOCK_POLL_SECONDS = 0.25
 SETTLE_SECONDS = 0.5
+Plan = TypeVar("Plan", bound=DropPlan)
 PRICE = {"amount_minor": 49_900, "currency": "USD"}
 
 
@@ -71,7 +72,7 @@ def run_drop(access: ShopAccess, plan: DropPlan, *, console: Console, report: Pa
 
 
 async def rehearse(
-    kind: "type[DropRehearsal]", access: ShopAccess, plan: DropPlan, console: Console, report: Path | None
+    kind: "type[DropRehearsal[Plan]]", access: ShopAccess, plan: Plan, console: Console, report: Path | None
 ) -> RushResult:
     """Rehearse as operator, within a running loop."""
     shop = await ShopClient.log_in(access)
@@ -82,12 +83,13 @@ async def rehearse(
         await shop.close()
 
 
-class DropRehearsal:
+class DropRehearsal(Generic[Plan]):
     """One run: its product, its drop, its shoppers."""
 
     rush_module = "loadtests.drop_rush"
+    has_drop = True
 
-    def __init__(self, shop: ShopClient, url: str, plan: DropPlan, console: Console) -> None:
+    def __init__(self, shop: ShopClient, url: str, plan: Plan, console: Console) -> None:
         self.shop, self.url, self.plan, self.console = shop, url, plan, console
         self.run_id = secrets.token_hex(4)
         self.sku = plan.sku or f"RUSH-{self.run_id.upper()}"
@@ -111,6 +113,11 @@ class DropRehearsal:
         show_result(self.console, check, result.figures, report)
         return result
 
+    @property
+    def title(self) -> str:
+        """What the report is headed with."""
+        return f"Flash sale of {self.sku}"
+
     async def stock_up(self) -> None:
         """Put on sale what the rush is for."""
         await self.put_on_sale(self.sku, self.plan.units)
@@ -118,7 +125,7 @@ class DropRehearsal:
     async def put_on_sale(self, sku: str, units: int) -> None:
         if not await self.shop.has_product(sku):
             await self.shop.add_product(_rehearsal_product(sku))
-        await self.shop.restock(sku, units, key=f"rush-{self.run_id}")
+        await self.shop.restock(sku, units, key=f"rush-{self.run_id}-{sku}")
 
     def rush_options(self) -> dict[str, object]:
         """Return what the shoppers' process is told."""
@@ -213,7 +220,8 @@ class DropRehearsal:
 
     def _record(self, answers: list[Answer], check: Findings) -> RushRecord:
         return RushRecord(
-            sku=self.sku,
+            sku=self.sku if self.has_drop else "",
+            title=self.title,
             plan=self.plan,
             answers=answers,
             stock=sorted(self.stock, key=lambda sample: sample.at_s),

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from http import HTTPStatus
 from pathlib import Path
 
 from loadtests.answers import NO_ANSWER, Answer
 from loadtests.discrepancies import Findings
 from loadtests.report_style import STYLE
 from loadtests.rush_record import (
+    PurchasePlan,
     RushFigures,
     RushRecord,
     answered_at_s,
+    is_bought,
+    is_held,
     measure_rush,
     percentile,
 )
@@ -22,8 +26,11 @@ LATENCY_EDGES_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 LATENCY_FLOOR_MS = 1.0
 DISCREPANCIES_SHOWN_MAX = 200
 OUTCOMES: tuple[tuple[str, str, Callable[[Answer], bool]], ...] = (
-    ("held", "held", lambda a: a.status == 201 and not a.replayed),  # noqa: PLR2004
-    ("same answer again", "replayed", lambda a: a.status == 201 and a.replayed),  # noqa: PLR2004
+    ("paid", "paid", lambda a: is_bought(a) and not a.replayed),
+    ("held", "held", lambda a: is_held(a) and not a.replayed),
+    ("same answer again", "replayed", lambda a: (is_held(a) or is_bought(a)) and a.replayed),
+    ("pages, emptied carts", "looked", lambda a: a.status == HTTPStatus.OK and not is_held(a)),
+    ("declined", "declined", lambda a: a.status == HTTPStatus.PAYMENT_REQUIRED),
     ("sold out", "sold-out", lambda a: a.problem == "sold-out"),
     ("limit or closed", "refused", lambda a: a.problem in ("customer-limit", "drop-closed")),
 )
@@ -42,7 +49,7 @@ def render_report(record: RushRecord) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Flash sale of {escape(record.sku)}</title><style>{STYLE}</style></head><body><main>"
+        f"<title>{escape(record.title)}</title><style>{STYLE}</style></head><body><main>"
         f"{_heading(record)}{_cards(record, figures)}{_plot_sections(plots)}"
         f"{_discrepancies(record.check)}{_tables(record, figures)}"
         "</main></body></html>\n"
@@ -52,15 +59,22 @@ def render_report(record: RushRecord) -> str:
 def _heading(record: RushRecord) -> str:
     plan, check = record.plan, record.check
     kind = "good" if check.ok else "bad"
+    remarks = "".join(f"<p class='sub'>{escape(remark)}</p>" for remark in check.remarks)
     return (
-        f"<header><p class='over'>Doorbuster · rehearsal of a flash sale</p><h1>{escape(record.sku)}</h1>"
+        f"<header><p class='over'>Doorbuster · load test</p><h1>{escape(record.title)}</h1>"
         f"<p class='sub'>{plan.shoppers:,} shoppers for {plan.units:,} units, {escape(record.started_at)}</p>"
-        f"<p class='verdict {kind}'>{escape(check.verdict)}</p></header>"
+        f"<p class='verdict {kind}'>{escape(check.verdict)}</p>{remarks}</header>"
     )
 
 
 def _cards(record: RushRecord, figures: RushFigures) -> str:
+    purchases = (
+        "Purchases a second",
+        f"{figures.purchases_per_s:,.0f}",
+        f"{figures.purchases_busiest_second:,} in the busiest",
+    )
     told = (
+        *([purchases] if figures.purchases else []),
         ("Reservations a second", f"{figures.reservations_per_s:,.0f}", "until the last unit was held"),
         ("Requests a second", f"{figures.requests_per_s:,.0f}", f"as long; {figures.requests:,} in all"),
         ("Median latency", f"{figures.p50_ms:,.1f} ms", f"p99 {figures.p99_ms:,.1f} ms"),
@@ -91,6 +105,7 @@ def _rate_plot(buckets: Sequence[Sequence[Answer]], width: float, end: float) ->
     series = [
         Series(name=name, colour=colour, points=_rates(buckets, width, belongs)) for name, colour, belongs in OUTCOMES
     ]
+    series = [one for one in series if any(y for _, y in one.points)]
     others = _rates(buckets, width, lambda a: not any(belongs(a) for _, _, belongs in OUTCOMES))
     if any(y for _, y in others):
         series.append(Series(name="other", colour="error", points=others))
@@ -125,18 +140,27 @@ def _stock_plot(record: RushRecord, end: float) -> str:
     units = record.plan.units
     axes = Axes(x_label="seconds after the opening", y_label="units", x_max=end, y_max=round_up(units))
     shop = [(max(0.0, s.at_s), float(s.remaining)) for s in record.stock if s.at_s <= end]
-    firsts = {a.reservation_id: a for a in reversed(record.answers) if a.reservation_id}
+    pays = isinstance(record.plan, PurchasePlan)
+    taken = _taken(record, is_bought if pays else is_held)
     left = units
     promised = [(0.0, float(units))]
-    for at, quantity in sorted((answered_at_s(a), a.quantity_held) for a in firsts.values()):
+    for at, quantity in taken:
         left -= quantity
         promised.append((at, float(left)))
     promised.append((end, float(left)))
+    name = "offered less what was paid for" if pays else "set aside less what shoppers were promised"
     series = [
-        Series(name="set aside less what shoppers were promised", colour="held", points=promised),
+        Series(name=name, colour="held", points=promised),
         Series(name="the shop's own count", colour="refused", points=shop),
     ]
     return line_plot(series, axes, stepped=True, title="Units for sale over time")
+
+
+def _taken(record: RushRecord, counts: Callable[[Answer], bool]) -> list[tuple[float, int]]:
+    """Return when how many units were taken: each hold or order once, of the drop's product if there is one."""
+    told = [a for a in reversed(record.answers) if counts(a) and (not record.sku or a.sku in ("", record.sku))]
+    firsts = {a.order_id or a.reservation_id: a for a in told}
+    return sorted((answered_at_s(a), a.quantity) for a in firsts.values())
 
 
 def _histogram(told: Sequence[Answer]) -> str:
@@ -168,12 +192,17 @@ def _discrepancies(check: Findings) -> str:
 def _tables(record: RushRecord, figures: RushFigures) -> str:
     counts = (
         *record.check.counts,
-        ("Reservations", figures.reservations),
+        ("Holds", figures.reservations),
+        ("Purchases", figures.purchases),
         ("Replays of the same key", figures.replays),
         ("Told sold out", figures.sold_out),
         ("Requests without an answer", figures.unanswered),
     )
     plan = record.plan
+    steps = [
+        (f"{step.call}, {step.requests:,} requests", f"{step.p50_ms:,.1f} / {step.p99_ms:,.1f} ms")
+        for step in figures.steps
+    ]
     setting = [
         *record.machine,
         ("Limit a customer", f"{plan.limit_per_customer}"),
@@ -183,6 +212,7 @@ def _tables(record: RushRecord, figures: RushFigures) -> str:
     ]
     return (
         f"<section><h2>Verdict and figures</h2>{_table((n, f'{v:,}') for n, v in counts)}</section>"
+        f"<section><h2>Median and p99 latency of each step</h2>{_table(steps)}</section>"
         f"<section><h2>Machine and setting</h2>{_table(setting)}</section>"
     )
 

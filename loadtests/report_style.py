@@ -3,10 +3,10 @@
 STYLE = """
 :root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--ink:#17202b;--soft:#5c6877;--rule:#e2e6eb;
 --good:#0b7a4b;--good-bg:#e3f5ec;--bad:#b3261e;--bad-bg:#fbe9e7;
---held:#1f8a5f;--replayed:#7cc9a6;--sold-out:#e0803a;--refused:#5b7fd4;--error:#c62828}
+--paid:#14633f;--looked:#a9b6c6;--declined:#b8459b;--held:#1f8a5f;--replayed:#7cc9a6;--sold-out:#e0803a;--refused:#5b7fd4;--error:#c62828}
 @media (prefers-color-scheme:dark){:root{--page:#10151c;--card:#182029;--ink:#e6ebf1;--soft:#94a1b2;
 --rule:#2a3541;--good:#6fd6a5;--good-bg:#12342a;--bad:#ff8a80;--bad-bg:#3b1a1a;
---held:#43c08c;--replayed:#2b6f55;--sold-out:#f09a5a;--refused:#86a5f0;--error:#ff6b6b}}
+--paid:#2fa173;--looked:#3d4c5d;--declined:#d978c0;--held:#43c08c;--replayed:#2b6f55;--sold-out:#f09a5a;--refused:#86a5f0;--error:#ff6b6b}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loadtests.discrepancies import Findings
-from loadtests.rush_record import DropPlan, RushFigures
+from loadtests.rush_record import DropPlan, PurchasePlan, RushFigures
 
 REFRESHES_PER_SECOND = 8
 PLAIN_LINE_SECONDS = 2.0
@@ -74,8 +74,12 @@ class RushView:
         pulse = self._pulse
         if pulse["phase"] in ("sessions", "ready"):
             return f"{TITLES[pulse['phase']]}: {pulse['sessions']:,} of {self._plan.shoppers:,}"
+        pays = isinstance(self._plan, PurchasePlan)
+        sold = (
+            f"{pulse['sold']:,} sold, {pulse['held']:,} times" if pays else f"{pulse['held']:,} of {self._plan.units:,}"
+        )
         return (
-            f"{TITLES[pulse['phase']]}: {pulse['held']:,} of {self._plan.units:,} held, {pulse['sold_out']:,} told"
+            f"{TITLES[pulse['phase']]}: {sold} held, {pulse['sold_out']:,} told"
             f" sold out, {pulse['errors']:,} errors, {self._rate:,.0f} requests/s, p99 {pulse['p99_ms']:.0f} ms"
         )
 
@@ -90,6 +94,8 @@ class RushView:
                 "Shoppers done", _bar(pulse["done"], plan.shoppers, "cyan"), _share(pulse["done"], plan.shoppers)
             )
             rows.add_row("Units held", _bar(pulse["held"], plan.units, "green"), _share(pulse["held"], plan.units))
+            if isinstance(plan, PurchasePlan):
+                rows.add_row("Units sold", _bar(pulse["sold"], plan.units, "green"), _share(pulse["sold"], plan.units))
             if self._remaining is not None:
                 rows.add_row(
                     "Units left", _bar(self._remaining, plan.units, "yellow"), _share(self._remaining, plan.units)
@@ -117,16 +123,28 @@ def _share(done: int, total: int) -> str:
     return f"{done:,} of {total:,}"
 
 
+def _purchase_line(figures: RushFigures) -> str:
+    steps = ", ".join(f"{step.call} {step.p50_ms:.1f}/{step.p99_ms:.1f} ms" for step in figures.steps)
+    return (
+        f"{figures.purchases:,} purchases, {figures.purchases_busiest_second:,} in the busiest second;"
+        f" p50/p99 of each step: {steps}"
+    )
+
+
 def show_result(console: Console, check: Findings, figures: RushFigures, report: Path | None) -> None:
     """Print the verdict, the figures, and each thing that does not add up."""
     console.print(Text(check.verdict, style="bold green" if check.ok else "bold red"))
+    for remark in check.remarks:
+        console.print(remark, highlight=False)
+    if figures.purchases:
+        console.print(_purchase_line(figures), highlight=False)
     console.print(
         f"{figures.reservations_per_s:,.0f} reservations/s, {figures.requests_per_s:,.0f} requests/s,"
         f" p50 {figures.p50_ms:.1f} ms, p99 {figures.p99_ms:.1f} ms;"
         f" {figures.sold_out:,} told sold out, {figures.replays:,} replays, {figures.unanswered:,} unanswered",
         highlight=False,
     )
-    if check.remaining and check.ok:
+    if check.remaining and check.ok and not check.remarks:
         console.print(f"{check.remaining:,} still for sale: fewer were wanted than there are.", highlight=False)
     for found in check.discrepancies[:DISCREPANCIES_SHOWN_MAX]:
         console.print(Text(f"  {found.kind}: {found.subject}: {found.detail}", style="red"))

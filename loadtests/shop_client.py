@@ -1,7 +1,7 @@
 """The shop as its operator sees it over HTTP: set up a drop before a rush, ask for the truth after it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple, Self
@@ -15,6 +15,7 @@ from loadtests.discrepancies import StockTotals
 
 ATTEMPTS_MAX = 6
 READS_IN_FLIGHT_MAX = 32
+HOLDS_A_PAGE = 100
 TIMEOUT_SECONDS = 30.0
 RETRY_PAUSE_SECONDS = 0.3
 
@@ -110,6 +111,34 @@ class ShopClient:
         told = await self._call("GET", "/v1/audit/inventory", params={"sku": sku})
         return bool(told["ok"]), [str(found) for found in told["discrepancies"]]
 
+    async def audit_money(self) -> tuple[bool, list[str]]:
+        """Run the shop's own audit of money, its books against the payment providers' lists."""
+        told = await self._call("GET", "/v1/audit/money")
+        return bool(told["ok"]), [str(found) for found in told["discrepancies"]]
+
+    async def release_holds(self, skus: Container[str]) -> None:
+        """Give back, as operator, every hold of these products that sits in a cart."""
+        abandoned = [hold async for hold in self.pages("/v1/holds", limit=HOLDS_A_PAGE) if hold["sku"] in skus]
+        await asyncio.gather(*(self._send("DELETE", f"/v1/holds/{hold['reservation_id']}") for hold in abandoned))
+
+    async def pages(self, path: str, *, limit: int) -> AsyncIterator[dict[str, Any]]:
+        """Yield the items of a list, page after page."""
+        cursor: str | None = ""
+        while cursor is not None:
+            told = await self._call("GET", path, params={"limit": limit, **({"cursor": cursor} if cursor else {})})
+            for item in told["items"]:
+                yield item
+            cursor = told.get("next_cursor")
+
+    async def read(self, path: str) -> dict[str, Any] | None:
+        """Return what is at a path; None when the shop knows no such thing."""
+        response = await self._send("GET", path)
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        if response.is_success:
+            return dict(response.json())
+        raise _refusal(f"GET {path}", response)
+
     async def reservations(
         self, ids: Sequence[str], on_progress: Callable[[int], None] | None = None
     ) -> dict[str, HeldReservation]:
@@ -119,14 +148,11 @@ class ShopClient:
 
         async def read_on() -> None:
             for reservation_id in waiting:
-                response = await self._send("GET", f"/v1/reservations/{reservation_id}")
-                if response.status_code == HTTPStatus.OK:
-                    told = response.json()
+                told = await self.read(f"/v1/reservations/{reservation_id}")
+                if told is not None:
                     known[reservation_id] = HeldReservation(
                         sku=told["sku"], quantity=told["quantity"], state=told["state"]
                     )
-                elif response.status_code != HTTPStatus.NOT_FOUND:
-                    raise _refusal("GET /v1/reservations", response)
                 if on_progress is not None:
                     on_progress(len(known))
 

@@ -4,69 +4,39 @@ It knows nothing of owners or stores. Its use is to show that the checks of a ru
 """
 
 import contextlib
-import itertools
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from tests.http.stand_in_books import Books, Lies, hold, problem, refusal
+from tests.http.stand_in_checkout import add_checkout_calls
+
 OPERATOR = ("operator@example.com", "correct horse")
-HOLD = timedelta(minutes=15)
-
-
-@dataclass(kw_only=True)
-class Lies:
-    """How many times the shop misbehaves, and in which way."""
-
-    oversell_units: int = 0
-    lose_holds: int = 0
-    leak_units: int = 0
-    forget_keys: int = 0
-    ignore_limit: bool = False
-    busy_answers: int = 0
-    slow_answers: int = 0
-    audit_fails: bool = False
-    refuse_after: int | None = None
-    """Say sold out once this many units are held, although more are left."""
-
-
-@dataclass(kw_only=True)
-class Books:
-    """What the stand-in remembers."""
-
-    tokens: dict[str, str] = field(default_factory=dict)
-    products: dict[str, dict[str, Any]] = field(default_factory=dict)
-    on_hand: dict[str, int] = field(default_factory=dict)
-    drops: dict[str, dict[str, Any]] = field(default_factory=dict)
-    holds: dict[str, dict[str, Any]] = field(default_factory=dict)
-    answers: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    restocked: set[str] = field(default_factory=set)
-    calls: int = 0
 
 
 def build_stand_in(lies: Lies | None = None) -> FastAPI:
     """Return the application; `app.state.books` shows what it remembers."""
     app, lies, books = FastAPI(), lies or Lies(), Books()
     app.state.books = books
-    numbers = itertools.count(1)
-    _add_operator_calls(app, books, lies, numbers)
-    _add_reservations(app, books, lies, numbers)
+    _add_operator_calls(app, books, lies)
+    _add_reservations(app, books, lies)
+    add_checkout_calls(app, books, lies)
     return app
 
 
-def _add_operator_calls(app: FastAPI, books: Books, lies: Lies, numbers: Iterator[int]) -> None:
+def _add_operator_calls(app: FastAPI, books: Books, lies: Lies) -> None:
     @app.post("/v1/sessions", status_code=201)
     async def open_session(request: Request) -> Any:
         given = await request.json()
         if given and (given["email"], given["password"]) != OPERATOR:
-            return _problem(401, "unauthenticated")
-        token = f"token-{next(numbers)}"
+            return problem(401, "unauthenticated")
+        token = f"token-{next(books.numbers)}"
         books.tokens[token] = "operator" if given else "guest"
         return {"token": token, "role": books.tokens[token]}
 
@@ -78,7 +48,7 @@ def _add_operator_calls(app: FastAPI, books: Books, lies: Lies, numbers: Iterato
 
     @app.get("/v1/products/{sku}")
     async def product(sku: str) -> Any:
-        return books.products.get(sku) or _problem(404, "not-found")
+        return books.products.get(sku) or problem(404, "not-found")
 
     @app.post("/v1/inventory/{sku}/restocks", status_code=201)
     async def restock(sku: str, request: Request) -> Any:
@@ -95,7 +65,7 @@ def _add_operator_calls(app: FastAPI, books: Books, lies: Lies, numbers: Iterato
     @app.post("/v1/drops", status_code=201)
     async def open_drop(request: Request) -> Any:
         drop = await request.json()
-        drop_id = f"drop-{next(numbers)}"
+        drop_id = f"drop-{next(books.numbers)}"
         books.drops[drop_id] = {**drop, "drop_id": drop_id, "taken": 0, "starts_at": _instant(drop["starts_at"])}
         return {"drop_id": drop_id}
 
@@ -111,13 +81,13 @@ def _add_operator_calls(app: FastAPI, books: Books, lies: Lies, numbers: Iterato
         return {"ok": not found, "skus_checked": 1, "discrepancies": found}
 
 
-def _add_reservations(app: FastAPI, books: Books, lies: Lies, numbers: Iterator[int]) -> None:
+def _add_reservations(app: FastAPI, books: Books, lies: Lies) -> None:
     @app.post("/v1/reservations", status_code=201)
     async def reserve(request: Request) -> Any:
         token, key = request.headers["Authorization"][7:], request.headers["Idempotency-Key"]
         books.calls += 1
         if books.calls <= lies.busy_answers:
-            return _problem(503, "busy", headers={"Retry-After": "0"})
+            return problem(503, "busy", headers={"Retry-After": "0"})
         known = books.answers.get((token, key))
         if known and lies.forget_keys:
             lies.forget_keys -= 1
@@ -125,11 +95,10 @@ def _add_reservations(app: FastAPI, books: Books, lies: Lies, numbers: Iterator[
         if known:
             return JSONResponse(known, 201, {"Idempotency-Replayed": "true"})
         wanted = await request.json()
-        drop = next(d for d in books.drops.values() if d["sku"] == wanted["sku"])
-        refusal = _refusal(books, lies, drop, token, wanted["quantity"])
-        if refusal:
-            return refusal
-        told = _hold(books, drop, token, wanted["quantity"], f"r{next(numbers)}")
+        refused = refusal(books, lies, wanted["sku"], token, wanted["quantity"])
+        if refused:
+            return refused
+        told = hold(books, wanted["sku"], token, wanted["quantity"], f"r{next(books.numbers)}")
         books.answers[token, key] = told
         if lies.lose_holds:
             lies.lose_holds -= 1
@@ -141,56 +110,28 @@ def _add_reservations(app: FastAPI, books: Books, lies: Lies, numbers: Iterator[
 
     @app.get("/v1/reservations/{reservation_id}")
     async def reservation(reservation_id: str) -> Any:
-        return books.holds.get(reservation_id) or _problem(404, "not-found")
-
-
-def _refusal(books: Books, lies: Lies, drop: dict[str, Any], token: str, quantity: int) -> JSONResponse | None:
-    if datetime.now(UTC) < drop["starts_at"]:
-        return _problem(409, "drop-closed")
-    left = drop["quantity"] - lies.leak_units - drop["taken"]
-    gone = lies.refuse_after is not None and drop["taken"] >= lies.refuse_after
-    if gone or quantity > left + lies.oversell_units:
-        return _problem(409, "sold-out", sku=drop["sku"], available=0 if gone else max(0, left))
-    held = sum(h["quantity"] for h in books.holds.values() if h["token"] == token)
-    if held + quantity > drop["limit_per_customer"] and not lies.ignore_limit:
-        return _problem(409, "customer-limit", sku=drop["sku"], limit=drop["limit_per_customer"])
-    return None
-
-
-def _hold(books: Books, drop: dict[str, Any], token: str, quantity: int, reservation_id: str) -> dict[str, Any]:
-    drop["taken"] += quantity
-    told = {
-        "reservation_id": reservation_id,
-        "sku": drop["sku"],
-        "quantity": quantity,
-        "state": "reserved",
-        "expires_at": (datetime.now(UTC) + HOLD).isoformat(),
-        "warehouses": [{"warehouse_id": "main", "quantity": quantity}],
-    }
-    books.holds[reservation_id] = {**told, "token": token}
-    return told
+        return books.holds.get(reservation_id) or problem(404, "not-found")
 
 
 def _totals(books: Books, sku: str) -> dict[str, Any]:
     on_hand = books.on_hand.get(sku, 0)
-    reserved = min(on_hand, sum(h["quantity"] for h in books.holds.values() if h["sku"] == sku))
+    held = {"reserved": 0, "allocated": 0}
+    for one in books.holds.values():
+        held[one["state"]] += one["quantity"] if one["sku"] == sku else 0
+    allocated = min(on_hand, held["allocated"])
+    reserved = min(on_hand - allocated, held["reserved"])
     return {
         "sku": sku,
         "on_hand": on_hand,
         "reserved": reserved,
-        "allocated": 0,
-        "available": on_hand - reserved,
+        "allocated": allocated,
+        "available": on_hand - reserved - allocated,
         "warehouses": [],
     }
 
 
 def _instant(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-def _problem(status: int, name: str, headers: dict[str, str] | None = None, **extra: Any) -> JSONResponse:
-    body = {"type": f"/problems/{name}", "title": name, "status": status, "detail": name, **extra}
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from loadtests import drop_run
 from loadtests.drop_run import RushResult, run_drop
 from loadtests.rush_record import DropPlan
 from loadtests.shop_client import ShopAccess, ShopRefused
-from tests.http.stand_in_shop import OPERATOR, Lies, running_stand_in
+from tests.http.stand_in_books import Lies
+from tests.http.stand_in_shop import OPERATOR, running_stand_in
 
 PLAN = DropPlan(shoppers=60, units=20, seconds=6.0, ramp_seconds=0.5, connections=16)
 

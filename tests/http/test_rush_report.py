@@ -37,7 +37,8 @@ class Document(HTMLParser):
 
 def record_of(answers: list[Answer], **changes: object) -> RushRecord:
     return RushRecord(
-        sku="TV <b>",
+        sku="TV",
+        title="Flash sale of TV <b>",
         plan=DropPlan(shoppers=4, units=3, seconds=5.0),
         answers=answers,
         stock=[StockSample(at_s=-1.0, remaining=3), StockSample(at_s=0.3, remaining=0)],
