@@ -15,7 +15,7 @@ from cli.settings import Settings
 from cli.up import run_shop
 from domain.errors import DoorbusterError
 from loadtests.drop_run import RushResult
-from loadtests.rush_record import DropPlan
+from loadtests.rush_record import PurchasePlan
 from loadtests.shop_client import ShopRefused
 from stores.catalogue_import import DEFAULT_CATEGORY, DEFAULT_CURRENCY
 from stores.catalogue_lines import GoodLine, read_lines
@@ -25,7 +25,7 @@ UNITS_A_PRODUCT = 25
 _OVERLAP = "drop-overlap"
 
 
-def run_demo(settings: Settings, catalogue: Path | None, plan: DropPlan, *, stay: bool) -> bool:
+def run_demo(settings: Settings, catalogue: Path | None, plan: PurchasePlan, *, stay: bool) -> bool:
     """Run the demo, then keep the shop open until Ctrl-C; True if the rush was proved right.
 
     Raises: DoorbusterError.
@@ -53,7 +53,7 @@ def run_demo(settings: Settings, catalogue: Path | None, plan: DropPlan, *, stay
     return proved.is_set()
 
 
-def _show(instance: RunningInstance, catalogue: Path, plan: DropPlan) -> RushResult:
+def _show(instance: RunningInstance, catalogue: Path, plan: PurchasePlan) -> RushResult:
     import_into(instance, catalogue, units=UNITS_A_PRODUCT, as_json=False)
     console = Console()
     try:

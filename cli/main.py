@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from cli.data_directory import DataDirectory
 from cli.output import print_error, print_json, print_line
 from cli.settings import Settings, read_settings
 from domain.errors import DoorbusterError
+from loadtests.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from loadtests.rush_record import DropPlan
 
 EXIT_FAULT = 2
 EXIT_NOT_CONSERVED = 1
@@ -24,7 +28,9 @@ application = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-loadtest = typer.Typer(help="Rehearse a flash sale against the running shop.", no_args_is_help=True)
+loadtest = typer.Typer(
+    help="Let simulated shoppers loose on the running shop, and check every answer.", no_args_is_help=True
+)
 application.add_typer(loadtest, name="loadtest")
 
 # Typer carries a copy of Click or uses the one installed: this is the root of its errors either way.
@@ -34,6 +40,13 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The instance's
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Port = Annotated[int | None, typer.Option("--port", min=1, max=65_535, help="Where the shop listens.")]
 Units = Annotated[int, typer.Option("--units", min=0, help="Stock of each SKU whose line names none.")]
+
+Shoppers = Annotated[int, typer.Option(min=1, help="Simulated shoppers.")]
+DropUnits = Annotated[int, typer.Option("--units", min=1, help="Units on sale.")]
+Seconds = Annotated[float, typer.Option(min=1, help="How long the rush lasts at most.")]
+Sku = Annotated[str | None, typer.Option(help="The drop's product; one is made if absent.")]
+Seed = Annotated[int, typer.Option(help="Of the shoppers' behaviour.")]
+Report = Annotated[Path | None, typer.Option(help="Where to write an HTML report with plots.")]
 
 
 @application.command("up")
@@ -81,39 +94,63 @@ def import_catalogue(
 
 @loadtest.command("drop")
 def loadtest_drop(
-    shoppers: Annotated[int, typer.Option(min=1, help="Simulated shoppers.")] = 2_000,
-    units: Annotated[int, typer.Option(min=1, help="Units in the drop.")] = 1_000,
-    seconds: Annotated[float, typer.Option(min=1, help="How long the rush lasts at most.")] = 20.0,
-    sku: Annotated[str | None, typer.Option(help="The product; one is made if absent.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the shoppers' behaviour.")] = 1,
-    report: Annotated[Path | None, typer.Option(help="Where to write an HTML report with plots.")] = None,
+    shoppers: Shoppers = 2_000,
+    units: DropUnits = 1_000,
+    seconds: Seconds = 20.0,
+    sku: Sku = None,
+    seed: Seed = 1,
+    report: Report = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Let shoppers loose on a drop; exit 0 only if every answer and the audit agree."""
-    from cli.rehearsal import rehearse
     from loadtests.rush_record import DropPlan
 
     plan = DropPlan(shoppers=shoppers, units=units, seconds=seconds, sku=sku, seed=seed)
-    if not rehearse(_directory(data_dir), plan, report=report, as_json=as_json):
-        raise typer.Exit(EXIT_NOT_CONSERVED)
+    _rehearse(plan, report, data_dir, as_json=as_json)
+
+
+def _add_scenario(name: str, title: str) -> None:
+    """Add a load test in which shoppers also pay."""
+
+    @loadtest.command(name, help=f"Shoppers who pay: {title}; exit 0 only if every answer and the audits agree.")
+    def scenario(
+        shoppers: Shoppers = 1_000,
+        units: DropUnits = 500,
+        seconds: Seconds = 30.0,
+        sku: Sku = None,
+        seed: Seed = 1,
+        report: Report = None,
+        data_dir: DataDir = None,
+        as_json: Json = False,
+    ) -> None:
+        from loadtests.rush_record import PurchasePlan
+
+        if sku is not None and not SCENARIOS[name].has_drop:
+            raise typer.BadParameter(f"{name} has no drop: it makes its own products", param_hint="--sku")
+        plan = PurchasePlan(shoppers=shoppers, units=units, seconds=seconds, sku=sku, seed=seed, scenario=name)
+        _rehearse(plan, report, data_dir, as_json=as_json)
+
+
+for _name, _scenario in SCENARIOS.items():
+    _add_scenario(_name, _scenario.title)
 
 
 @application.command("demo")
 def demo(
     catalogue: Annotated[Path | None, typer.Option(help="Products of your own: JSONL or CSV, also .gz.")] = None,
-    shoppers: Annotated[int, typer.Option(min=1, help="Simulated shoppers.")] = 2_000,
-    units: Annotated[int, typer.Option(min=1, help="Units in the drop.")] = 1_000,
-    seconds: Annotated[float, typer.Option(min=1, help="How long the rush lasts at most.")] = 20.0,
+    shoppers: Shoppers = 2_000,
+    units: DropUnits = 1_000,
+    seconds: Seconds = 30.0,
     stay: Annotated[bool, typer.Option("--stay/--exit", help="Keep the shop open afterwards.")] = True,
     port: Port = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Open a shop, load a catalogue, rehearse a drop and prove it; the shop stays open until Ctrl-C."""
+    """Open a shop, load a catalogue, sell a drop and prove it; the shop stays open until Ctrl-C."""
     from cli.demo import run_demo
-    from loadtests.rush_record import DropPlan
+    from loadtests.rush_record import PurchasePlan
 
-    plan = DropPlan(shoppers=shoppers, units=units, seconds=seconds)
+    plan = PurchasePlan(shoppers=shoppers, units=units, seconds=seconds)
     if not run_demo(_settings(data_dir, port), catalogue, plan, stay=stay):
         raise typer.Exit(EXIT_NOT_CONSERVED)
 
@@ -157,6 +194,13 @@ def run() -> None:
         print_error(f"unexpected {type(error).__name__}: {error} (DOORBUSTER_LOG_LEVEL=DEBUG shows where)")
         sys.exit(EXIT_FAULT)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _rehearse(plan: "DropPlan", report: Path | None, data_dir: Path | None, *, as_json: bool) -> None:
+    from cli.rehearsal import rehearse
+
+    if not rehearse(_directory(data_dir), plan, report=report, as_json=as_json):
+        raise typer.Exit(EXIT_NOT_CONSERVED)
 
 
 def _settings(data_dir: Path | None, port: int | None = None) -> Settings:

@@ -1,4 +1,4 @@
-"""`doorbuster loadtest drop`: a rehearsed flash sale against a running shop, proved afterwards."""
+"""`doorbuster loadtest`: simulated shoppers against a running shop, and the proof afterwards."""
 
 import io
 from pathlib import Path
@@ -8,12 +8,13 @@ from rich.console import Console
 from cli.data_directory import DataDirectory, RunningInstance
 from cli.output import print_json
 from loadtests.drop_run import RushResult, run_drop
-from loadtests.rush_record import DropPlan
+from loadtests.purchase_run import run_purchases
+from loadtests.rush_record import DropPlan, PurchasePlan
 from loadtests.shop_client import ShopAccess
 
 
 def rehearse(directory: DataDirectory, plan: DropPlan, *, report: Path | None, as_json: bool) -> bool:
-    """Rehearse a drop in the shop that runs in `directory`; True only if every answer and the audit agree.
+    """Rehearse in the shop that runs in `directory`; True only if every answer and the audit agree.
 
     Raises: DoorbusterError.
     """
@@ -37,6 +38,8 @@ def rehearse(directory: DataDirectory, plan: DropPlan, *, report: Path | None, a
 def rehearse_in(
     instance: RunningInstance, plan: DropPlan, *, console: Console, report: Path | None = None
 ) -> RushResult:
-    """Rehearse a drop in a running instance, as its operator."""
+    """Rehearse in a running instance, as its operator."""
     access = ShopAccess(instance.url, instance.operator_email, instance.operator_password)
+    if isinstance(plan, PurchasePlan):
+        return run_purchases(access, plan, console=console, report=report)
     return run_drop(access, plan, console=console, report=report)
