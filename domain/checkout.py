@@ -151,6 +151,15 @@ def next_step(order: Order, now_us: int) -> Step | None:
     return _towards_confirmation(order, now_us)
 
 
+def to_review(order: Order) -> list[AskProvider]:
+    """Return what to ask providers when they may have news: of challenges, and of payments that had failed."""
+    return [
+        AskProvider(payment)
+        for payment in order.payments
+        if payment.standing == "told" and payment.status in ("challenged", "failed")
+    ]
+
+
 def must_be_durable(order: Order, step: Step) -> bool:
     """Say whether all that is recorded has to be stored before a step is taken.
 

@@ -127,7 +127,11 @@ class Order:
 
     @property
     def total(self) -> Money:
-        return Money(self.created.total_minor, self.created.currency)
+        return self.amount(self.created.total_minor)
+
+    def amount(self, amount_minor: int) -> Money:
+        """Return an amount in the order's currency."""
+        return Money(amount_minor, self.created.currency)
 
     @property
     def keeps_holds(self) -> bool:
