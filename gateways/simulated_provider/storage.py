@@ -16,6 +16,7 @@ from gateways.simulated_provider.rules import Payment
 REMEMBERED_MAX = 10_000
 """Payments kept decoded; the others are read from the file."""
 _PAGES_PER_CHECKPOINT = 4_000
+_LOCK_SECONDS_MAX = 1.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS payments (payment_key TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
@@ -66,7 +67,7 @@ class PaymentStorage:
     """Payments and events. Reads see what was put before it is committed; answer after `committed` only."""
 
     def __init__(self, path: Path, *, remembered_max: int = REMEMBERED_MAX) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection = sqlite3.connect(path, timeout=_LOCK_SECONDS_MAX, isolation_level=None)
         self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
