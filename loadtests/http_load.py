@@ -6,14 +6,18 @@ asked for, a body. Closed loop: a connection sends its next request when it has 
 
 import asyncio
 import contextlib
+import itertools
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 OnAnswer = Callable[[int, int, bytes], None]
 """Called with the request's index, the status and the body."""
+Journey = Iterator[tuple[int, bytes]]
+"""What one connection sends, one request after the other, each with the number of its step."""
+NextRequest = Callable[[int], tuple[int, bytes]]
 STATUS_START, STATUS_END = 9, 12
 CONNECT_ATTEMPTS_MAX = 20
 CONNECT_PAUSE_SECONDS = 0.05
@@ -33,12 +37,26 @@ class LoadPlan:
 
 @dataclass(kw_only=True)
 class LoadFigures:
-    """What a run measured. `latencies_ms` and `statuses` run in parallel and leave the warm-up out."""
+    """What a run measured. `indices`, `latencies_ms` and `statuses` run in parallel and leave the warm-up out.
+
+    An index is a request's place in the sequence, or the number of its step in a journey.
+    """
 
     seconds: float = 0.0
     latencies_ms: "array[float]" = field(default_factory=lambda: array("f"))
     statuses: "array[int]" = field(default_factory=lambda: array("H"))
+    indices: "array[int]" = field(default_factory=lambda: array("L"))
     errors: int = 0
+
+    def of_step(self, step: int) -> "LoadFigures":
+        """Return the figures of one step of the journeys."""
+        kept = LoadFigures(seconds=self.seconds)
+        for index, latency_ms, status in zip(self.indices, self.latencies_ms, self.statuses, strict=True):
+            if index == step:
+                kept.indices.append(index)
+                kept.latencies_ms.append(latency_ms)
+                kept.statuses.append(status)
+        return kept
 
     @property
     def rate(self) -> float:
@@ -77,18 +95,31 @@ async def run_load(plan: LoadPlan, requests: Sequence[bytes], on_answer: OnAnswe
     Raises:
         OSError: the server can't be reached at the start.
     """
-    loop = asyncio.get_running_loop()
-    run = _Run(plan, requests, on_answer)
-    for _ in range(plan.connections):
-        await _connect(loop, run)
+    turn = itertools.cycle(enumerate(requests))
+    return await _measure(_Run(plan, lambda _: next(turn), on_answer))
+
+
+async def run_journeys(plan: LoadPlan, journeys: Sequence[Journey]) -> LoadFigures:
+    """Let each connection send its own journey, and return what was measured.
+
+    Raises:
+        OSError: the server can't be reached at the start.
+    """
+    assert len(journeys) >= plan.connections, "a journey for each connection"
+    return await _measure(_Run(plan, lambda connection: next(journeys[connection]), None))
+
+
+async def _measure(run: "_Run") -> LoadFigures:
+    for number in range(run.plan.connections):
+        await _connect(asyncio.get_running_loop(), run, number)
     await run.measure()
     return run.figures
 
 
-async def _connect(loop: asyncio.AbstractEventLoop, run: "_Run") -> None:
+async def _connect(loop: asyncio.AbstractEventLoop, run: "_Run", number: int) -> None:
     for attempt in range(1, CONNECT_ATTEMPTS_MAX + 1):
         try:
-            await loop.create_connection(lambda: _Connection(run), run.plan.host, run.plan.port)
+            await loop.create_connection(lambda: _Connection(run, number), run.plan.host, run.plan.port)
         except OSError:
             if attempt == CONNECT_ATTEMPTS_MAX:
                 raise
@@ -100,9 +131,9 @@ async def _connect(loop: asyncio.AbstractEventLoop, run: "_Run") -> None:
 class _Run:
     """What the connections of one run share: the next request, the figures, the end."""
 
-    def __init__(self, plan: LoadPlan, requests: Sequence[bytes], on_answer: OnAnswer | None) -> None:
+    def __init__(self, plan: LoadPlan, next_request: NextRequest, on_answer: OnAnswer | None) -> None:
         self.plan = plan
-        self.requests = requests
+        self._next_request = next_request
         self.on_answer = on_answer
         self.figures = LoadFigures()
         self.connections: set[_Connection] = set()
@@ -127,18 +158,19 @@ class _Run:
             task.cancel()
         await asyncio.sleep(0)
 
-    def next_index(self) -> int:
-        """Return the index of the request to send now, or -1 at the end."""
+    def next_request(self, connection: int) -> tuple[int, bytes]:
+        """Return what this connection is to send now, and its index; -1 at the end."""
         if self.stopping or (self.plan.requests_max and self.sent >= self.plan.requests_max):
-            return -1
+            return -1, b""
         self.sent += 1
-        return (self.sent - 1) % len(self.requests)
+        return self._next_request(connection)
 
     def answered(self, index: int, status: int, body: bytes, sent_at: float) -> None:
         now = time.perf_counter()
         if sent_at >= self.recording_from and not self.stopping:
             self.figures.latencies_ms.append((now - sent_at) * 1000)
             self.figures.statuses.append(status)
+            self.figures.indices.append(index)
         if self.on_answer is not None and not self.stopping:
             self.on_answer(index, status, body)
 
@@ -147,20 +179,20 @@ class _Run:
         if all(connection.is_idle for connection in self.connections):
             self._drained.set()
 
-    def broken(self) -> None:
+    def broken(self, number: int) -> None:
         """Count a connection lost with a request on it and open another in its place."""
         if self.stopping:
             return
         self.figures.errors += 1
-        task = asyncio.get_running_loop().create_task(self._replace())
+        task = asyncio.get_running_loop().create_task(self._replace(number))
         self.reconnects.add(task)
         task.add_done_callback(self.reconnects.discard)
 
-    async def _replace(self) -> None:
+    async def _replace(self, number: int) -> None:
         await asyncio.sleep(CONNECT_PAUSE_SECONDS)
         before = set(self.connections)
         try:
-            await _connect(asyncio.get_running_loop(), self)
+            await _connect(asyncio.get_running_loop(), self, number)
         except OSError:
             self.figures.errors += 1
             return
@@ -171,8 +203,8 @@ class _Run:
 class _Connection(asyncio.Protocol):
     """One kept-alive connection with at most one request on it."""
 
-    def __init__(self, run: _Run) -> None:
-        self._run = run
+    def __init__(self, run: _Run, number: int) -> None:
+        self._run, self._number = run, number
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._index = -1
@@ -190,15 +222,15 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         self._run.connections.discard(self)
         if not self.is_idle:
-            self._run.broken()
+            self._run.broken(self._number)
 
     def send_next(self) -> None:
-        self._index = self._run.next_index()
+        self._index, request = self._run.next_request(self._number)
         if self._index < 0 or self._transport is None:
             self._run.idle()
             return
         self._sent_at = time.perf_counter()
-        self._transport.write(self._run.requests[self._index])
+        self._transport.write(request)
 
     def close(self) -> None:
         self._index = -1

@@ -78,7 +78,7 @@ def build_postgres_baseline(database_url: str, secret_key: str) -> FastAPI:
     app = FastAPI(lifespan=lifespan)
 
     @app.post("/v1/reservations", status_code=201)
-    async def reserve(wanted: Wanted, caller: Annotated[str, Depends(_caller_reader(secret_key))]) -> JSONResponse:
+    async def reserve(wanted: Wanted, caller: Annotated[str, Depends(caller_reader(secret_key))]) -> JSONResponse:
         reservation_id, expires_at = uuid_utils.uuid7(), datetime.now(UTC) + HOLD
         async with pool.connection() as connection, connection.transaction():
             taken = await connection.execute(TAKE, (wanted.quantity, wanted.sku, wanted.quantity))
@@ -102,7 +102,7 @@ def build_redis_baseline(redis_url: str, secret_key: str) -> FastAPI:
     app = FastAPI()
 
     @app.post("/v1/reservations", status_code=201)
-    async def reserve(wanted: Wanted, caller: Annotated[str, Depends(_caller_reader(secret_key))]) -> JSONResponse:
+    async def reserve(wanted: Wanted, caller: Annotated[str, Depends(caller_reader(secret_key))]) -> JSONResponse:
         reservation_id, expires_at = uuid_utils.uuid7().hex, datetime.now(UTC) + HOLD
         told = await run_script(
             keys=[f"baseline:stock:{wanted.sku}", f"baseline:hold:{reservation_id}"],
@@ -113,7 +113,7 @@ def build_redis_baseline(redis_url: str, secret_key: str) -> FastAPI:
     return app
 
 
-def _caller_reader(secret_key: str) -> Callable[[str], str]:
+def caller_reader(secret_key: str) -> Callable[[str], str]:
     """Return a dependency that verifies a bearer token once and then remembers whose it is."""
     remembered: dict[str, tuple[str, float]] = {}
 

@@ -1,4 +1,4 @@
-"""Figures of the HTTP benchmark as they are written to a file and read by the renderer."""
+"""Figures of the HTTP benchmarks as they are written to a file and read by the renderer."""
 
 import msgspec
 
@@ -7,16 +7,22 @@ POSTGRES = "FastAPI + PostgreSQL"
 REDIS = "FastAPI + Redis Lua"
 
 
+class StepLatencies(msgspec.Struct, kw_only=True):
+    """Latencies of one step, run by run."""
+
+    p50_ms: list[float] = msgspec.field(default_factory=list)
+    p99_ms: list[float] = msgspec.field(default_factory=list)
+
+
 class Measured(msgspec.Struct, kw_only=True):
-    """One target under one load, run by run. `rates` counts reservations a second, `failed` all other answers."""
+    """One target under one load, run by run. `rates` counts what was done in the end, `failed` all refused steps."""
 
     target: str
     load: str
     connections: int
     rates: list[float] = msgspec.field(default_factory=list)
-    p50_ms: list[float] = msgspec.field(default_factory=list)
-    p99_ms: list[float] = msgspec.field(default_factory=list)
     failed: list[int] = msgspec.field(default_factory=list)
+    steps: dict[str, StepLatencies] = msgspec.field(default_factory=dict)
 
     def is_beside(self, other: "Measured") -> bool:
         """Return whether both ran under the same load, in the same rounds."""
@@ -24,7 +30,7 @@ class Measured(msgspec.Struct, kw_only=True):
 
 
 class HttpFigures(msgspec.Struct, kw_only=True):
-    """A whole run of the benchmark and the machine that it ran on."""
+    """A whole run of a benchmark and the machine that it ran on."""
 
     machine: list[tuple[str, str]]
     measured: list[Measured]

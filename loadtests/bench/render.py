@@ -1,6 +1,6 @@
 """Turns the figures of the benchmarks into the tables of docs/benchmarks.md, and leaves the words around them.
 
-python -m loadtests.bench.render --engine engine.json --http http.json --page docs/benchmarks.md
+python -m loadtests.bench.render --engine engine.json --http http.json --purchase purchase.json --page PAGE
 """
 
 import argparse
@@ -13,25 +13,29 @@ import msgspec
 
 from loadtests.bench.figures import Figure
 from loadtests.bench.measured import DOORBUSTER, HttpFigures, Measured, ratios
+from loadtests.bench.rounds import median_latencies
 
 START = "<!-- figures: written by `make bench`, not by hand -->"
 END = "<!-- end of figures -->"
 EMPTY_PAGE = f"# Benchmarks\n\n{START}\n{END}\n"
 
 
-def render_page(page: str, *, engine: Sequence[Figure], http: HttpFigures | None) -> str:
+def render_page(
+    page: str, *, engine: Sequence[Figure], http: HttpFigures | None, purchases: HttpFigures | None = None
+) -> str:
     """Return the page with new tables between its two markers; a page without markers gets them at its end."""
     if START not in page or END not in page:
         page = f"{page.rstrip()}\n\n{START}\n{END}\n"
     before, _, rest = page.partition(START)
     after = rest.partition(END)[2]
-    sections = [*_machine(http), *_engine(engine), *_http(http)]
+    told = [figures for figures in (http, purchases) if figures is not None]
+    sections = [*_machine(told), *_engine(engine), *_http(http), *_purchases(purchases)]
     return before + "\n\n".join([START, *sections, END]) + after
 
 
-def _machine(http: HttpFigures | None) -> Iterable[str]:
-    if http is not None:
-        yield _table(("", ""), http.machine)
+def _machine(told: Sequence[HttpFigures]) -> Iterable[str]:
+    if told:
+        yield _table(("", ""), told[0].machine)
 
 
 def _engine(figures: Sequence[Figure]) -> Iterable[str]:
@@ -52,20 +56,28 @@ def _http(http: HttpFigures | None) -> Iterable[str]:
         return
     yield "## `POST /v1/reservations` over HTTP"
     yield "Reservations a second; latencies are medians over the rounds; a failed request had another answer than 201."
+    yield from _loads(http)
+
+
+def _purchases(purchases: HttpFigures | None) -> Iterable[str]:
+    if purchases is None:
+        return
+    yield "## A full purchase over HTTP: cart, checkout, payment"
+    yield (
+        "Purchases a second: `PUT /v1/cart/items/{sku}`, then `POST /v1/checkouts` answered 201. Latencies of each step"
+        " are medians over the rounds; a failed step had another answer than 200 or 201."
+    )
+    yield from _loads(purchases)
+
+
+def _loads(http: HttpFigures) -> Iterable[str]:
     settings = list(dict.fromkeys((one.load, one.connections) for one in http.measured))
     for load, connections in settings:
         beside = [one for one in http.measured if (one.load, one.connections) == (load, connections)]
         yield f"### {load[0].upper() + load[1:]}, {connections} connections"
-        header = (
-            "Target",
-            "Min",
-            "Median",
-            "Max",
-            "p50 ms",
-            "p99 ms",
-            "Failed",
-            "Doorbuster is, times (min, median, max)",
-        )
+        names = [f"{name} " for name in beside[0].steps] if len(beside[0].steps) > 1 else [""]
+        columns = [f"{name}{percentile} ms" for name in names for percentile in ("p50", "p99")]
+        header = ("Target", "Min", "Median", "Max", *columns, "Failed", "Doorbuster is, times (min, median, max)")
         yield _table(header, [_http_row(one, beside) for one in beside])
 
 
@@ -75,8 +87,7 @@ def _http_row(one: Measured, beside: Sequence[Measured]) -> tuple[str, ...]:
     return (
         one.target,
         *_spread(one.rates, "{:,.0f}"),
-        f"{statistics.median(one.p50_ms):.1f}",
-        f"{statistics.median(one.p99_ms):.1f}",
+        *(told for latencies in one.steps.values() for told in median_latencies(latencies)),
         f"{sum(one.failed):,}",
         "" if one is ours else f"{low}, **{middle}**, {high}",
     )
@@ -96,12 +107,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", type=Path)
     parser.add_argument("--http", type=Path)
+    parser.add_argument("--purchase", type=Path)
     parser.add_argument("--page", type=Path, required=True)
     chosen = parser.parse_args()
     engine = msgspec.json.decode(chosen.engine.read_bytes(), type=list[Figure]) if chosen.engine else []
-    http = msgspec.json.decode(chosen.http.read_bytes(), type=HttpFigures) if chosen.http else None
+    http, purchases = (
+        msgspec.json.decode(path.read_bytes(), type=HttpFigures) if path else None
+        for path in (chosen.http, chosen.purchase)
+    )
     page = chosen.page.read_text(encoding="utf-8") if chosen.page.exists() else EMPTY_PAGE
-    chosen.page.write_text(render_page(page, engine=engine, http=http), encoding="utf-8")
+    chosen.page.write_text(render_page(page, engine=engine, http=http, purchases=purchases), encoding="utf-8")
     return 0
 
 

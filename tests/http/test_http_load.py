@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from loadtests.http_load import LoadPlan, build_request, response_end, run_load
+from loadtests.http_load import Journey, LoadPlan, build_request, response_end, run_journeys, run_load
 
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
 Answerer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -94,3 +94,28 @@ def test_a_response_is_complete_only_with_all_of_its_body() -> None:
     assert response_end(chunked) == (chunked.index(b"2\r\n{}"), len(chunked))
     assert response_end(chunked[:-1]) is None
     assert response_end(bare) == (len(bare), len(bare))
+
+
+async def test_each_connection_goes_its_own_way_and_steps_are_told_apart() -> None:
+    seen: list[bytes] = []
+
+    async def answer(body: bytes, writer: asyncio.StreamWriter) -> None:
+        seen.append(body)
+        writer.write(CREATED if body.endswith(b"pay") else CREATED.replace(b"201 Created", b"200 OK"))
+
+    def journey(connection: int) -> Journey:
+        while True:
+            for step, name in enumerate(("hold", "pay")):
+                yield step, build_request("POST", "/", body=f"{connection} {name}".encode())
+
+    server, port = await serve(answer)
+
+    async with server:
+        figures = await run_journeys(plan_for(port), [journey(number) for number in range(4)])
+
+    for connection in range(4):
+        steps = [body for body in seen if body.startswith(b"%d" % connection)]
+        assert steps[:2] == [b"%d hold" % connection, b"%d pay" % connection]
+    assert set(figures.of_step(0).statuses) == {200}
+    assert set(figures.of_step(1).statuses) == {201}
+    assert len(figures.of_step(0).statuses) + len(figures.of_step(1).statuses) == 40
