@@ -96,13 +96,18 @@ class CartCommands:
 
     async def set_quantities(self, draft: CartDraft, command: SetQuantities) -> CartAnswer:
         """Change the cart, or leave it as it was."""
+        if command.request_id in draft.cart.requests:
+            return msgspec.structs.replace(await self.show(draft), replayed=True)
         blocked = blocked_by(draft)
         if blocked is not None:
             return blocked
         draft.cart = draft.cart.unmarked()
         changes = plan(draft.cart, dict(command.quantities), draft.now_us)
         refusal = await self._refuse(draft.cart, changes) or await self._change(draft, changes)
-        return await self.show(draft) if refusal is None else refusal
+        if refusal is not None:
+            return refusal
+        draft.cart = draft.cart.remembering(command.request_id)
+        return await self.show(draft)
 
     async def begin_checkout(self, draft: CartDraft, command: BeginCheckout) -> CartAnswer:
         """Close the cart for an order of all its lines, at the prices that were shown or lower ones."""

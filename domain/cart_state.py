@@ -17,6 +17,7 @@ from domain.money import Money
 
 LAPSING_US = 60_000_000
 """A hold that ends within this time is shown as about to lapse."""
+REQUESTS_REMEMBERED_MAX = 8
 NEVER_SHOWN = -1
 """The price of a line that the shopper has not seen yet."""
 
@@ -58,7 +59,8 @@ class KeptCart(msgspec.Struct, frozen=True):
 
     `run_id` names the run of the server that it was read from: after another one began, what it says may be old.
     New lines begin with turn `floor`, which no earlier hold of this lineage was made with. An order, or a merge, has
-    the cart to itself until `marked_until_us`; `ordered` lists the SKUs that the order is for.
+    the cart to itself until `marked_until_us`; `ordered` lists the SKUs that the order is for. `requests` are the ids
+    of the last ones that were carried out.
     """
 
     customer_id: bytes
@@ -70,6 +72,7 @@ class KeptCart(msgspec.Struct, frozen=True):
     merging_into: bytes = b""
     marked_until_us: int = 0
     ordered: tuple[str, ...] = ()
+    requests: tuple[bytes, ...] = ()
     lines: Mapping[str, KeptLine] = {}
 
     def is_marked(self, now_us: int) -> bool:
@@ -83,6 +86,12 @@ class KeptCart(msgspec.Struct, frozen=True):
     def marked_for(self, order_id: bytes, until_us: int) -> "KeptCart":
         """Return the cart closed for an order of all its lines."""
         return msgspec.structs.replace(self, order_id=order_id, marked_until_us=until_us, ordered=tuple(self.lines))
+
+    def remembering(self, request_id: bytes) -> "KeptCart":
+        """Return the cart once a request is carried out; one without an id is not remembered."""
+        if not request_id:
+            return self
+        return msgspec.structs.replace(self, requests=(*self.requests, request_id)[-REQUESTS_REMEMBERED_MAX:])
 
     def with_line(self, sku: str, line: KeptLine) -> "KeptCart":
         """Return the cart with one line set."""

@@ -39,6 +39,8 @@ class Cart(msgspec.Struct, frozen=True, array_like=True, tag=30):
     lines: tuple[CartLine, ...]
     order_id: bytes = b""
     """The order that is being paid for from this cart; empty when none is."""
+    replayed: bool = False
+    """The change had been made before, by the same request; the cart may have changed since."""
 
 
 class ReadCart(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=31):
@@ -48,10 +50,14 @@ class ReadCart(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=31):
 
 
 class SetQuantities(msgspec.Struct, frozen=True, array_like=True, tag=32):
-    """Set the quantity of SKUs, all or none: more is held, less is given back, 0 removes the line."""
+    """Set the quantity of SKUs, all or none: more is held, less is given back, 0 removes the line.
+
+    A request with an id is carried out once: repeated after other changes, it does not undo them.
+    """
 
     customer_id: bytes
     quantities: tuple[tuple[str, int], ...]
+    request_id: bytes = b""
 
 
 class MergeCart(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=33):

@@ -59,6 +59,7 @@ class _Meta(msgspec.Struct, frozen=True, array_like=True):
     merging_into: bytes
     marked_until_us: int
     ordered: tuple[str, ...]
+    requests: tuple[bytes, ...]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -160,6 +161,7 @@ def _found(customer_id: bytes, run_id: str, reply: list[bytes]) -> FoundCart:
         meta.merging_into,
         meta.marked_until_us,
         meta.ordered,
+        meta.requests,
         {field.decode(): _decode_line(value) for field, value in fields.items()},
     )
     return FoundCart(customer_id, run_id, cart, proof)
@@ -179,6 +181,7 @@ def _arguments(write: CartWrite) -> list[Any]:
         cart.merging_into,
         cart.marked_until_us,
         cart.ordered,
+        cart.requests,
     )
     before = {} if found.cart is None else found.cart.lines
     gone = [sku for sku in before if sku not in cart.lines]

@@ -2,7 +2,8 @@
 
 It may be lost and is rebuilt; it is never ahead of PostgreSQL, and never goes back: each value carries the
 number of the ledger entry it reflects, and an older one does not replace a newer one.
-Keys: hash `stock:{sku}` for the SKU and `stock:{sku}:{warehouse}` for each warehouse.
+Keys: hash `stock:{sku}` for the SKU and `stock:{sku}:{warehouse}` for each warehouse. What can be had of a SKU is told
+on the channel `stock:{sku}` when it changes.
 """
 
 from collections.abc import Sequence
@@ -22,10 +23,14 @@ PUBLISHED_PER_CALL_MAX = 200
 _SET_IF_NEWER = """
 for at, key in ipairs(KEYS) do
     local first = (at - 1) * 6
-    local known = redis.call('HGET', key, 'version')
-    if not known or tonumber(known) <= tonumber(ARGV[first + 1]) then
+    local known = redis.call('HMGET', key, 'version', 'sellable')
+    if not known[1] or tonumber(known[1]) <= tonumber(ARGV[first + 1]) then
         redis.call('HSET', key, 'version', ARGV[first + 1], 'on_hand', ARGV[first + 2], 'reserved', ARGV[first + 3],
             'allocated', ARGV[first + 4], 'available', ARGV[first + 5], 'sellable', ARGV[first + 6])
+        -- A second colon is a warehouse's key: nobody follows those.
+        if known[2] ~= ARGV[first + 6] and not string.find(key, ':', 7, true) then
+            redis.call('PUBLISH', key, ARGV[first + 6])
+        end
     end
 end
 """

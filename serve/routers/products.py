@@ -99,7 +99,9 @@ async def replace_product(
             return refused(_refusal(replaced))
         return Answer(200, await _stored_body(connection, sku, available=available))
 
-    return answered(await shop.keys.run_once(claim_on(shop, caller, key, "replace_product", sku, wanted), replace))
+    answer = await shop.keys.run_once(claim_on(shop, caller, key, "replace_product", sku, wanted), replace)
+    await shop.cart_events.tell_of_price(sku)
+    return answered(answer)
 
 
 @router.delete(

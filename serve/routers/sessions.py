@@ -3,12 +3,14 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Header
 
+from domain.carts import Cart, MergeCart
 from serve.bodies import field_problem
 from serve.dependencies import CallerOrNobody, IdempotencyKey, ShopHere
 from serve.documented import PUBLIC, problems
-from serve.replies import ReplyResponse, json_reply, unauthenticated
+from serve.replies import ReplyResponse, busy, json_reply, unauthenticated
 from serve.routing import TolerantRoute
 from serve.schemas import SessionAnswer, SessionRequest
 from serve.tokens import COOKIE, Session
@@ -16,6 +18,7 @@ from stores.connections import lease
 from stores.identities import find_user
 
 router = APIRouter(prefix="/v1", tags=["Who is calling"], route_class=TolerantRoute)
+log = structlog.get_logger()
 
 
 @router.post(
@@ -37,9 +40,9 @@ async def create_session(
 ) -> ReplyResponse:
     """Return a token. A session leaves nothing behind, so each call begins a new one, with a key or without.
 
-    Browsers get the token in an HttpOnly, SameSite cookie too.
+    A guest who logs in brings their cart along. Browsers get the token in an HttpOnly, SameSite cookie too.
     """
-    del caller, key
+    del key
     if bool(wanted.email) != bool(wanted.password):
         missing = "email" if not wanted.email else "password"
         return ReplyResponse(field_problem("body", missing, "missing: email and password go together"))
@@ -51,6 +54,11 @@ async def create_session(
     fits = await shop.passwords.check(wanted.password, None if user is None else user.password_hash)
     if user is None or not fits:
         return ReplyResponse(unauthenticated("The e-mail address or the password is wrong"))
+    if caller is not None and caller.role == "guest":
+        merged = await shop.carts.send(MergeCart(user.user_id, caller.caller_id))
+        if not isinstance(merged, Cart):
+            log.warning("a cart was not merged", action="merge_cart", answer=type(merged).__name__)
+            return ReplyResponse(busy("The guest's cart can't be brought along now"))
     session = shop.tokens.issue(user.user_id, user.role)
     return _begun(session, {"user_id": user.user_id.hex()}, is_browser=sec_fetch_site is not None)
 

@@ -181,6 +181,20 @@ async def test_units_of_a_drop_cost_the_drop_s_price_and_keep_its_limit(rig: Car
     assert rig.live() == {"LAMP": [2]}
 
 
+async def test_a_request_that_is_repeated_after_other_changes_does_not_undo_them(rig: CartRig) -> None:
+    request = SetQuantities(USER, (("LAMP", 2),), b"r" * 16)
+    first = await rig.ask(request)
+    changed = cart_in(await rig.put(LAMP=5))
+
+    repeated = cart_in(await rig.ask(request))
+
+    assert isinstance(first, Cart)
+    assert not first.replayed
+    assert (quantities(repeated), repeated.replayed) == ({"LAMP": 5}, True)
+    assert repeated.lines == changed.lines
+    assert rig.live() == {"LAMP": [5]}
+
+
 # --- prices ---
 
 
