@@ -14,7 +14,20 @@ from serve.docs_page import docs_router
 from serve.documented import allowed_methods, complete_openapi
 from serve.metrics import Metrics
 from serve.replies import Reply, ReplyRaised, ReplyResponse, busy, problem
-from serve.routers import drops, inventory, products, reservations, sessions, users
+from serve.routers import (
+    cart,
+    checkouts,
+    drops,
+    holds,
+    inventory,
+    orders,
+    payments,
+    products,
+    reservations,
+    sessions,
+    shipments,
+    users,
+)
 from serve.routers.operations import operations_router
 
 METHOD_NOT_ALLOWED = 405
@@ -50,6 +63,12 @@ def build_api(open_shop: OpenShop, metrics: Metrics, version: str) -> FastAPI:
         inventory.router,
         reservations.router,
         drops.router,
+        cart.router,
+        holds.router,
+        checkouts.router,
+        orders.router,
+        shipments.router,
+        payments.router,
         operations_router(metrics),
         docs_router(),
     ):

@@ -5,13 +5,18 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from serve.cart_schemas import CartItemRequest, CartRequest
+from serve.order_schemas import CheckoutRequest
 from serve.replies import PROBLEMS
 from serve.schemas import Problem, ReservationRequest
 from serve.tokens import COOKIE
 
-_PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+_SCHEMAS = "#/components/schemas/{model}"
+_READ_BY_HAND: tuple[type[BaseModel], ...] = (ReservationRequest, CartItemRequest, CartRequest, CheckoutRequest)
+_PROBLEM_SCHEMA = {"$ref": _SCHEMAS.format(model="Problem")}
 _EVERYWHERE = ("method-not-allowed", "body-too-large", "internal", "busy")
 _CALLER: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
 _REPLAYED = {
@@ -45,12 +50,10 @@ CALLER_PROBLEMS = ("unauthenticated", "validation")
 MUTATION_PROBLEMS = (*CALLER_PROBLEMS, "idempotency-conflict")
 
 
-def reservation_body() -> dict[str, Any]:
-    """Return what documents the hot call's request, which its handler reads by itself."""
-    schema = ReservationRequest.model_json_schema()
-    return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-    }
+def body_of(schema: type[BaseModel]) -> dict[str, Any]:
+    """Return what documents a hot call's request, which its handler reads by itself; one of `_READ_BY_HAND`."""
+    content = {"application/json": {"schema": {"$ref": _SCHEMAS.format(model=schema.__name__)}}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def complete_openapi(api: FastAPI) -> dict[str, Any]:
@@ -63,8 +66,7 @@ def complete_openapi(api: FastAPI) -> dict[str, Any]:
         schemas = components.setdefault("schemas", {})
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        _, definitions = models_json_schema([(Problem, "serialization")], ref_template="#/components/schemas/{model}")
-        schemas.update(definitions["$defs"])
+        _add_schemas(schemas)
         components["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
             "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
@@ -76,6 +78,14 @@ def complete_openapi(api: FastAPI) -> dict[str, Any]:
                     _note_replays(operation)
         api.openapi_schema = document
     return api.openapi_schema
+
+
+def _add_schemas(schemas: dict[str, Any]) -> None:
+    """Add the schemas that FastAPI does not see."""
+    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Problem, "serialization")]
+    wanted += [(schema, "validation") for schema in _READ_BY_HAND]
+    _, definitions = models_json_schema(wanted, ref_template=_SCHEMAS)
+    schemas.update(definitions["$defs"])
 
 
 def allowed_methods(api: FastAPI, path: str) -> str:

@@ -15,7 +15,7 @@ Header = tuple[bytes, bytes]
 _encode = msgspec.json.Encoder().encode
 _JSON: Header = (b"content-type", b"application/json")
 _PROBLEM: Header = (b"content-type", b"application/problem+json")
-_REPLAYED: Header = (b"idempotency-replayed", b"true")
+REPLAYED: Header = (b"idempotency-replayed", b"true")
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "The request can't be read"),
@@ -71,7 +71,7 @@ def json_reply(status: int, value: Any, *, replayed: bool = False, location: str
     body = _encode(value)
     headers = [_JSON, (b"content-length", b"%d" % len(body))]
     if replayed:
-        headers.append(_REPLAYED)
+        headers.append(REPLAYED)
     if location is not None:
         headers.append((b"location", location.encode("ascii", "replace")))
     return Reply(status, body, tuple(headers))
@@ -79,7 +79,7 @@ def json_reply(status: int, value: Any, *, replayed: bool = False, location: str
 
 def empty_reply(*, replayed: bool = False) -> Reply:
     """Return 204 without a body."""
-    return Reply(204, b"", (_REPLAYED,) if replayed else ())
+    return Reply(204, b"", (REPLAYED,) if replayed else ())
 
 
 def problem(kind: str, detail: str, *, headers: tuple[Header, ...] = (), **extra: Any) -> Reply:

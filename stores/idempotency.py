@@ -1,9 +1,10 @@
 """Idempotency keys: what a caller has used a key for, so that a repetition gets the first answer again.
 
 Two kinds of mutation use it. Those of this database run inside `run_once`: the change and its answer become
-durable in one transaction. Those of inventory only `claim` their key here: the owner that carries one out keeps
-its answer, under an id derived from caller and key, and this table tells that a key is being used for another
-SKU, which another owner could not know. Refusals are forgotten. Only requests that carry a key pay for any of it.
+durable in one transaction. Those of inventory and checkouts only `claim` their key here: the owner that carries one
+out keeps its answer, under an id derived from caller and key, and this table tells that a key is being used for
+something else, which another owner could not know. Refusals are forgotten. Only requests that carry a key pay for
+any of it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -42,6 +43,7 @@ WHERE k.status IS NULL AND k.created_at < now() - make_interval(secs => %(takeov
 _LEFT_A_TRACE = """
 SELECT EXISTS (SELECT 1 FROM inventory_reservations WHERE sku = %(sku)s AND reservation_id = %(id)s)
     OR EXISTS (SELECT 1 FROM inventory_operations WHERE sku = %(sku)s AND operation_id = %(id)s)
+    OR EXISTS (SELECT 1 FROM orders WHERE order_id = %(id)s)
 """
 _TAKE_OVER = """
 UPDATE idempotency_keys

@@ -28,7 +28,7 @@ _OF_CUSTOMER = " AND customer_id = %(customer_id)s"
 _IN_STATE = " AND state = %(state)s"
 _STUCK = """
 SELECT view::text FROM open_orders JOIN orders USING (order_id)
-WHERE progressed_at < %(idle_since)s AND (orders.created_at, order_id) < (%(before)s, %(before_id)s)
+WHERE progressed_at < %(idle_since)s AND (orders.created_at, order_id) < (%(before)s, %(before_id)s){conditions}
 ORDER BY orders.created_at DESC, order_id DESC LIMIT %(limit)s
 """
 
@@ -66,9 +66,12 @@ class OrderReads:
             wanted["customer_id"] = UUID(bytes=customer_id)
         return await self._views(_LIST.format(conditions=conditions), limit, after, wanted)
 
-    async def stuck(self, idle_since_us: int, limit: int, after: OrderPlace | None = None) -> list[OrderView]:
+    async def stuck(
+        self, idle_since_us: int, limit: int, after: OrderPlace | None = None, *, state: OrderState | None = None
+    ) -> list[OrderView]:
         """Return orders with something left to do that have not moved since a time, newest first."""
-        return await self._views(_STUCK, limit, after, {"idle_since": _moment(idle_since_us)})
+        statement = _STUCK.format(conditions=_IN_STATE if state else "")
+        return await self._views(statement, limit, after, {"idle_since": _moment(idle_since_us), "state": state})
 
     async def _views(
         self, statement: str, limit: int, after: OrderPlace | None, wanted: dict[str, object]

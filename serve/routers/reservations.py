@@ -9,12 +9,12 @@ from domain.identity import decode_reservation_id, encode_reservation_id
 from domain.outcomes import Allocated, Released
 from serve.decisions import decide
 from serve.dependencies import AnyCaller, IdempotencyKey, ShopHere, claim_on, owner_only
-from serve.documented import CALLER_PROBLEMS, MUTATION_PROBLEMS, problems, reservation_body
+from serve.documented import CALLER_PROBLEMS, MUTATION_PROBLEMS, body_of, problems
 from serve.refusals import key_conflict, moment_of, refusal
 from serve.replies import Reply, ReplyRaised, ReplyResponse, empty_reply, json_reply, problem
 from serve.reserving import reserve
 from serve.routing import TolerantRoute
-from serve.schemas import AllocationRequest, ReservationAnswer, ReservationRecordAnswer
+from serve.schemas import AllocationRequest, ReservationAnswer, ReservationRecordAnswer, ReservationRequest
 from stores.idempotency import KeyConflict
 from stores.products import is_clean
 
@@ -38,7 +38,7 @@ ReservationInPath = Annotated[tuple[str, bytes], Depends(_reservation)]
     status_code=201,
     response_model=ReservationAnswer,
     responses=problems(*MUTATION_PROBLEMS, "not-found", "sold-out", "customer-limit", "drop-closed", "request-timeout"),
-    openapi_extra=reservation_body(),
+    openapi_extra=body_of(ReservationRequest),
     operation_id="reserve",
     summary="Hold units of a product",
 )
