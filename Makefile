@@ -14,7 +14,7 @@ help: ## List these commands
 
 setup: $(STAMP) ## Make .venv with everything in it, the doorbuster command too
 
-demo: setup ## Open a shop, rehearse a drop of 1,000 units, prove it; CATALOGUE=path for your own products
+demo: setup ## Open a shop, sell a drop of 1,000 units, prove it; CATALOGUE=path for your own products
 	$(BIN)/doorbuster demo $(if $(CATALOGUE),--catalogue "$(CATALOGUE)")
 
 test: setup ## Run the tests

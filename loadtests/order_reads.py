@@ -14,10 +14,11 @@ PAGE_LIMIT = 100
 
 
 class OrderTold(NamedTuple):
-    """An order as the list tells it; `units` by SKU."""
+    """An order as the list tells it; `units` by SKU. It is open while something is left to do."""
 
     order_id: str
     state: str
+    is_open: bool
     total_minor: int
     units: dict[str, int]
 
@@ -88,7 +89,7 @@ def _read(told: dict[str, Any]) -> OrderTold:
     units: Counter[str] = Counter()
     for item in told["items"]:
         units[item["sku"]] += item["quantity"]
-    return OrderTold(told["order_id"], told["state"], told["total"]["amount_minor"], dict(units))
+    return OrderTold(told["order_id"], told["state"], told["is_open"], told["total"]["amount_minor"], dict(units))
 
 
 def _reservation_ids(events: Iterable[dict[str, Any]]) -> set[tuple[str, str]]:

@@ -25,7 +25,6 @@ from loadtests.shop_client import ShopAccess, ShopClient
 OPEN_ORDERS_SECONDS_MAX = 60.0
 OPEN_ORDERS_PAUSE_SECONDS = 1.0
 UNITS_A_COLD_SKU = 20
-UNDER_WAY = frozenset({"pending", "reserved", "cancelled"})
 
 
 def run_purchases(
@@ -106,7 +105,7 @@ class PurchaseRehearsal(DropRehearsal[PurchasePlan]):
         told_of = {answer.order_id for answer in answers if answer.order_id}
         for _ in range(int(OPEN_ORDERS_SECONDS_MAX / OPEN_ORDERS_PAUSE_SECONDS)):
             orders = await self.orders.of_products(self.offered, since=self.started_at)
-            if not any(order.state in UNDER_WAY for order in orders.values()):
+            if not any(order.is_open for order in orders.values()):
                 break
             await asyncio.sleep(OPEN_ORDERS_PAUSE_SECONDS)
         return {**await self.orders.by_id(sorted(told_of - orders.keys())), **orders}

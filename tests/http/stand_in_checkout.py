@@ -164,7 +164,13 @@ def _cart(books: Books, token: str, *, replayed: bool = False) -> JSONResponse:
 def _told(order: dict[str, Any]) -> dict[str, Any]:
     items = [{"sku": line["sku"], "quantity": line["quantity"]} for line in order["lines"]]
     told = {name: order[name] for name in ("order_id", "state", "created_at")}
-    return {**told, "items": items, "total": {**PRICE, "amount_minor": _total(order)}, "shipments": []}
+    return {
+        **told,
+        "is_open": False,
+        "items": items,
+        "total": {**PRICE, "amount_minor": _total(order)},
+        "shipments": [],
+    }
 
 
 def _total(order: dict[str, Any]) -> int:
