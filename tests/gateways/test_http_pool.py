@@ -20,6 +20,7 @@ class Server:
     def __init__(self) -> None:
         self.behaviour: Behaviour = answering(OK)
         self.connections = 0
+        self.connections_open = 0
         self.requests: list[bytes] = []
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -41,6 +42,7 @@ class Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.connections_open += 1
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -53,6 +55,7 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             return
         finally:
+            self.connections_open -= 1
             writer.close()
 
 
@@ -70,8 +73,8 @@ async def closing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
     writer.transport.abort()
 
 
-async def hanging(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(60)
+async def hanging(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.readexactly(1)
 
 
 @pytest.fixture
@@ -156,8 +159,9 @@ async def test_whatever_goes_wrong_after_sending_the_answer_is_lost_and_the_conn
 
         server.behaviour = answering(OK)
         assert await pool.request(b"GET", b"/") == HttpAnswer(200, b"hi")
+        await asyncio.sleep(0.05)
+        assert (server.connections, server.connections_open) == (2, 1)
 
-    assert server.connections == 2
     assert len(server.requests) == 2
 
 
@@ -188,8 +192,8 @@ async def test_a_caller_that_leaves_takes_its_connection_with_it(server: Server)
 
         server.behaviour = answering(OK)
         assert (await pool.request(b"GET", b"/")).body == b"hi"
-
-    assert server.connections == 2
+        await asyncio.sleep(0.05)
+        assert (server.connections, server.connections_open) == (2, 1)
 
 
 async def test_more_callers_than_connections_wait_for_a_moment_and_are_then_told_that_nothing_was_sent(
