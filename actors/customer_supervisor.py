@@ -4,8 +4,15 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+import structlog
+
 from actors.watch import Watch, WatchLimits
 from domain.customer_slots import owner_name
+from domain.errors import DoorbusterError
+
+_log = structlog.get_logger()
+
+ROUND_SECONDS = 0.5
 
 
 class CustomerOwnerBook(Protocol):
@@ -64,6 +71,15 @@ class CustomerSupervisor:
             if incarnation is None or not self._processes.exists(owner_id, incarnation):
                 await self._start_next(owner_id)
 
+    async def run(self) -> None:
+        """Look after the owners until cancelled."""
+        while True:
+            try:
+                await self.look_after_owners()
+            except DoorbusterError as fault:
+                _log.warning("a round failed", action="customer_supervisor_round", reason=str(fault))
+            await asyncio.sleep(ROUND_SECONDS)
+
     async def look_after_owners(self) -> None:
         """Replace owners that hang. Raises: Unavailable"""
         await self._watch.replace_silent(await self._book.read(), self._start_next)
@@ -83,4 +99,4 @@ class CustomerSupervisor:
     async def _start_next(self, owner_id: str) -> None:
         incarnation = await self._book.next_incarnation(owner_id)
         self._processes.start(owner_id, incarnation)
-        self._watch.note(owner_id, incarnation)
+        self._watch.note_start(owner_id, incarnation)

@@ -2,12 +2,20 @@
 
 from dataclasses import dataclass
 
+from gateways.payment_routing import DEFAULT_ROUTES, ProviderAddress
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-    """What owners and their callers need to know."""
+    """The stores, the payment providers, and how many owners there are of each kind.
+
+    `customer_owner_count` is the number of cart owners, and of checkout owners.
+    """
 
     database_url: str
     redis_url: str
     hold_seconds: float = 900.0
     owner_count: int = 2
+    customer_owner_count: int = 1
+    providers: tuple[ProviderAddress, ...] = ()
+    payment_routes: str = DEFAULT_ROUTES

@@ -1,5 +1,6 @@
 """An owner in numbers: what it may do at most, and what it has done."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,3 +58,5 @@ class CustomerOwnerDescription:
     queue_depth: int = 0
     counters: Any = None
     """Its own figures, a dataclass of numbers."""
+    providers: Sequence[Any] = ()
+    """What it has counted of each payment provider."""

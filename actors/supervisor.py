@@ -160,7 +160,7 @@ class Supervisor:
     async def _start_next(self, owner_id: str) -> int:
         incarnation = await self._placement.next_incarnation(owner_id)
         self._processes.start(owner_id, incarnation)
-        self._watch.note(owner_id, incarnation)
+        self._watch.note_start(owner_id, incarnation)
         return incarnation
 
     async def pin_due_drops(self) -> None:

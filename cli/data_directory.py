@@ -24,6 +24,15 @@ class Secrets(msgspec.Struct, kw_only=True):
     operator_password: str = msgspec.field(default_factory=lambda: secrets.token_urlsafe(18))
 
 
+class RunningProvider(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment provider of a running instance; `pid` is None when it came by URL."""
+
+    name: str
+    url: str
+    secret: str
+    pid: int | None
+
+
 class RunningInstance(msgspec.Struct, frozen=True, kw_only=True):
     """What a running instance tells other commands; the file that carries it is readable by its owner alone."""
 
@@ -33,8 +42,11 @@ class RunningInstance(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str
     hold_seconds: float
     owner_count: int
+    customer_owner_count: int
     operator_email: str
     operator_password: str
+    providers: list[RunningProvider]
+    payment_routes: str
     postgres_pid: int | None
     valkey_pid: int | None
     ray_address: str
@@ -57,6 +69,10 @@ class DataDirectory:
     def valkey(self) -> Path:
         """Where the embedded Valkey lives."""
         return self.path / "valkey"
+
+    def payment_provider(self, name: str) -> Path:
+        """Return where an embedded payment provider keeps its books."""
+        return self.path / "payments" / name
 
     @property
     def token(self) -> Path:

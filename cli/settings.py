@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.errors import DoorbusterError
+from gateways.payment_routing import DEFAULT_ROUTES, parse_routes
 
 PREFIX = "DOORBUSTER_"
 SECRET_LENGTH_MIN = 32
@@ -34,6 +35,19 @@ class Settings(BaseSettings):
     redis_url: Annotated[
         SecretStr | None, Field(description="Redis 6.2 or Valkey to use; without it one is started")
     ] = None
+    payment_primary_url: Annotated[
+        str | None, Field(description="First payment provider to use; without it a simulated one is started")
+    ] = None
+    payment_fallback_url: Annotated[
+        str | None, Field(description="Payment provider that is asked when the first can't be; as above")
+    ] = None
+    payment_secret: Annotated[
+        SecretStr | None, Field(description="Shared with payment providers that are given by URL")
+    ] = None
+    payment_routes: Annotated[
+        str,
+        Field(description="Which provider is asked first: COUNTRY[/METHOD]=NAME,...; * stands for all others"),
+    ] = DEFAULT_ROUTES
     hold_seconds: Annotated[
         float, Field(gt=0, le=604_800, description="How long a reservation holds before it expires")
     ] = 900.0
@@ -51,6 +65,9 @@ class Settings(BaseSettings):
         int | None,
         Field(ge=1, le=64, description="Inventory owners, besides those of drops; one for each two cores if absent"),
     ] = None
+    customer_owner_count: Annotated[
+        int, Field(ge=1, le=64, description="Owners of carts, and as many of checkouts")
+    ] = 1
     replica_count: Annotated[int, Field(ge=1, le=256, description="Serve replicas that answer HTTP")] = 1
     drain_seconds: Annotated[
         float, Field(ge=0, le=600, description="How long replicas go on answering while the shop stops")
@@ -81,7 +98,20 @@ def read_settings() -> Settings:
         raise SettingsFault(f"{PREFIX}SECRET_KEY: has to have at least {SECRET_LENGTH_MIN} characters")
     if (settings.operator_email is None) != (settings.operator_password is None):
         raise SettingsFault(f"{PREFIX}OPERATOR_EMAIL and {PREFIX}OPERATOR_PASSWORD have to be given together")
+    if (settings.payment_primary_url or settings.payment_fallback_url) and settings.payment_secret is None:
+        raise SettingsFault(f"{PREFIX}PAYMENT_SECRET: has to be given with the URL of a payment provider")
+    _check_routes(settings.payment_routes)
     return settings
+
+
+def _check_routes(text: str) -> None:
+    try:
+        routes = parse_routes(text)
+    except ValueError as error:
+        raise SettingsFault(f"{PREFIX}PAYMENT_ROUTES: {error}") from None
+    unknown = routes.names() - {"primary", "fallback"}
+    if unknown:
+        raise SettingsFault(f"{PREFIX}PAYMENT_ROUTES: there is no provider {', '.join(sorted(unknown))}")
 
 
 def describe_settings() -> Iterator[tuple[str, str, str, str]]:
@@ -97,11 +127,16 @@ _TYPES = {
     "port": "integer",
     "database_url": "URL",
     "redis_url": "URL",
+    "payment_primary_url": "URL",
+    "payment_fallback_url": "URL",
+    "payment_secret": "secret",
+    "payment_routes": "text",
     "hold_seconds": "seconds",
     "operator_email": "text",
     "operator_password": "secret",
     "secret_key": "secret",
     "owner_count": "integer",
+    "customer_owner_count": "integer",
     "replica_count": "integer",
     "drain_seconds": "seconds",
     "log_level": "DEBUG, INFO, WARNING or ERROR",

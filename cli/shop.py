@@ -8,25 +8,23 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
 
-from cli.data_directory import DataDirectory, RunningInstance
+from actors.engine_settings import EngineSettings
+from cli.data_directory import DataDirectory, RunningInstance, RunningProvider
 from cli.first_operator import OperatorCredentials, ensure_operator
 from cli.ports import is_free
 from cli.ray_cluster import leave_cluster, make_ray_directory, ray_faults, start_cluster
 from cli.ray_environment import apply_environment, ray_environment
 from cli.server_process import ServerFault, stop
+from cli.servers_in_use import ServersInUse
 from cli.settings import Settings, default_owner_count
-from cli.stores_in_use import StoresInUse
 from cli.sweeper import MARK, start_sweeper, sweep
 from domain.errors import DoorbusterError
+from gateways.payment_routing import ProviderAddress
 from stores.migrator import migrate
-
-if TYPE_CHECKING:
-    from actors.engine_settings import EngineSettings
 
 READY_SECONDS_MAX = 120.0
 _POLL_SECONDS = 0.2
@@ -44,7 +42,7 @@ class Shop:
         self._directory = directory
         self._say = say
         self._checkpoint = checkpoint
-        self._stores: StoresInUse | None = None
+        self._servers: ServersInUse | None = None
         self._ray_directory: Path | None = None
         self._sweeper: subprocess.Popen[bytes] | None = None
         self._cluster_started = False
@@ -64,13 +62,13 @@ class Shop:
         if not is_free(self._settings.port, self._settings.host):
             raise ServerFault(f"port {self._settings.port} is in use; choose another with --port")
         self._sweep_last_run()
-        stores = self._start_stores()
+        servers = self._start_servers()
         secrets = self._directory.secrets()
-        operator = ensure_operator(stores.database_url, self._settings, secrets)
+        operator = ensure_operator(servers.database_url, self._settings, secrets)
         if operator.made_now:
             self._say(f"First operator, told only now: {operator.email} with password {operator.password}")
         self._checkpoint()
-        self._start_cluster(stores, operator)
+        self._start_cluster(servers, operator)
         self._checkpoint()
         self._start_engine()
         self._checkpoint()
@@ -84,13 +82,13 @@ class Shop:
         assert self._instance is not None, "the shop has not started"
         return self._instance
 
-    def revive_stores(self) -> None:
+    def revive_servers(self) -> None:
         """Start again what has died of PostgreSQL and Valkey; owners and replicas connect anew by themselves.
 
         Raises: ServerFault when it keeps dying.
         """
-        if self._stores is not None:
-            self._stores.revive(self._tell_restart)
+        if self._servers is not None:
+            self._servers.revive(self._tell_restart)
 
     def stop(self) -> None:
         """Stop all that was started, in the order that loses nothing; does what is left to do after a failed start."""
@@ -102,8 +100,8 @@ class Shop:
         if self._sweeper is not None and self._sweeper.stdin is not None:
             self._sweeper.stdin.close()
             stop(self._sweeper, [(signal.SIGCONT, _SWEEP_SECONDS_MAX)])
-        if self._stores is not None:
-            self._stores.stop()
+        if self._servers is not None:
+            self._servers.stop()
         self._directory.withdraw()
 
     def _sweep_last_run(self) -> None:
@@ -113,16 +111,16 @@ class Shop:
             sweep(Path(last.ray_directory))
             self._directory.withdraw()
 
-    def _start_stores(self) -> StoresInUse:
-        self._say("Starting PostgreSQL and Valkey" if self._settings.database_url is None else "Connecting the stores")
-        stores = self._stores = StoresInUse(self._directory, self._settings)
-        stores.start()
-        applied = migrate(stores.database_url)
+    def _start_servers(self) -> ServersInUse:
+        self._say("Starting PostgreSQL, Valkey and payment providers, where none is given by URL")
+        servers = self._servers = ServersInUse(self._directory, self._settings, self.url)
+        servers.start()
+        applied = migrate(servers.database_url)
         if applied:
             self._say(f"Tables brought up to date: {', '.join(applied)}")
-        return stores
+        return servers
 
-    def _start_cluster(self, stores: StoresInUse, operator: OperatorCredentials) -> None:
+    def _start_cluster(self, servers: ServersInUse, operator: OperatorCredentials) -> None:
         self._say("Starting Ray")
         self._directory.make_token()
         directory = make_ray_directory()
@@ -134,14 +132,17 @@ class Shop:
         self._instance = RunningInstance(
             pid=os.getpid(),
             url=self.url,
-            database_url=stores.database_url,
-            redis_url=stores.redis_url,
+            database_url=servers.database_url,
+            redis_url=servers.redis_url,
             hold_seconds=self._settings.hold_seconds,
             owner_count=self._settings.owner_count or default_owner_count(),
             operator_email=operator.email,
             operator_password=operator.password,
-            postgres_pid=stores.postgres.pid if stores.postgres else None,
-            valkey_pid=stores.valkey.pid if stores.valkey else None,
+            customer_owner_count=self._settings.customer_owner_count,
+            providers=_providers_of(servers),
+            payment_routes=self._settings.payment_routes,
+            postgres_pid=servers.postgres.pid if servers.postgres else None,
+            valkey_pid=servers.valkey.pid if servers.valkey else None,
             ray_address=address,
             ray_environment={name: text for name, text in environment.items() if name != MARK},
             ray_directory=str(directory),
@@ -151,8 +152,8 @@ class Shop:
     def _start_engine(self) -> None:
         from actors.ray_supervisor import start_engine
 
-        self._say("Starting the inventory owners")
-        with ray_faults("the inventory owners did not start"):
+        self._say("Starting the owners of stock, carts and orders")
+        with ray_faults("the owners did not start"):
             start_engine(engine_settings(self.instance))
 
     def _start_http(self, secret_key: str) -> None:
@@ -163,11 +164,8 @@ class Shop:
         self._say("Starting the HTTP front")
         own_key = self._settings.secret_key
         shop = ShopSettings(
-            database_url=self.instance.database_url,
-            redis_url=self.instance.redis_url,
+            engine=engine_settings(self.instance),
             secret_key=own_key.get_secret_value() if own_key else secret_key,
-            hold_seconds=self._settings.hold_seconds,
-            owner_count=self._settings.owner_count or default_owner_count(),
             replica_count=self._settings.replica_count,
             log_level=self._settings.log_level,
         )
@@ -192,12 +190,13 @@ class Shop:
         raise ServerFault(f"the shop did not get ready within {READY_SECONDS_MAX:.0f} s: {reason[:200]}")
 
     def _tell_restart(self, name: str) -> None:
-        stores = self._stores
-        assert stores is not None
+        servers = self._servers
+        assert servers is not None
         self._instance = msgspec.structs.replace(
             self.instance,
-            postgres_pid=stores.postgres.pid if stores.postgres else None,
-            valkey_pid=stores.valkey.pid if stores.valkey else None,
+            postgres_pid=servers.postgres.pid if servers.postgres else None,
+            valkey_pid=servers.valkey.pid if servers.valkey else None,
+            providers=_providers_of(servers),
         )
         self._directory.announce(self._instance)
         self._say(f"{name} had died and is running again")
@@ -218,13 +217,24 @@ class Shop:
         leave_cluster()
 
 
-def engine_settings(instance: RunningInstance) -> "EngineSettings":
+def engine_settings(instance: RunningInstance) -> EngineSettings:
     """Return what a process needs to reach a running instance's owners."""
-    from actors.engine_settings import EngineSettings
-
     return EngineSettings(
         database_url=instance.database_url,
         redis_url=instance.redis_url,
         hold_seconds=instance.hold_seconds,
         owner_count=instance.owner_count,
+        customer_owner_count=instance.customer_owner_count,
+        providers=tuple(
+            ProviderAddress(name=each.name, url=each.url, secret=each.secret) for each in instance.providers
+        ),
+        payment_routes=instance.payment_routes,
     )
+
+
+def _providers_of(servers: ServersInUse) -> list[RunningProvider]:
+    pids = {each.provider_name: each.pid for each in servers.providers}
+    return [
+        RunningProvider(name=each.name, url=each.url, secret=each.secret, pid=pids.get(each.name))
+        for each in servers.provider_addresses
+    ]

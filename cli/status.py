@@ -18,12 +18,15 @@ def show_status(directory: DataDirectory, *, as_json: bool) -> None:
     """
     instance = directory.running()
     with joined_cluster(instance):
-        owners = asyncio.run(_owners(instance))
+        owners, customer_owners = asyncio.run(_owners(instance))
         replicas = replica_pids()
     status = {
         "url": instance.url,
         "owners": owners,
+        "carts": [each for each in customer_owners if each["owner_id"].startswith("cart-")],
+        "checkouts": [each for each in customer_owners if each["owner_id"].startswith("checkout-")],
         "replicas": replicas,
+        "providers": [{"name": each.name, "url": each.url, "pid": each.pid} for each in instance.providers],
         "postgres": {"pid": instance.postgres_pid},
         "valkey": {"pid": instance.valkey_pid},
     }
@@ -33,25 +36,20 @@ def show_status(directory: DataDirectory, *, as_json: bool) -> None:
         _print_for_people(status)
 
 
-async def _owners(instance: RunningInstance) -> list[dict[str, Any]]:
+async def _owners(instance: RunningInstance) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     from actors.ray_clients import connect_owners
 
-    inventory = await connect_owners(engine_settings(instance))
+    way = await connect_owners(engine_settings(instance))
     try:
-        owners = await inventory.describe_owners()
+        owners, customer_owners = await asyncio.gather(way.describe_owners(), way.describe_customer_owners())
     finally:
-        await inventory.close()
-    return [
-        {
-            "owner_id": owner.owner_id,
-            "pid": owner.pid,
-            "node": owner.node,
-            "partitions": owner.partitions,
-            "skus": owner.skus,
-            "queue_depth": owner.queue_depth,
-        }
-        for owner in owners
-    ]
+        await way.close()
+    fields = ("owner_id", "pid", "node", "partitions", "skus", "queue_depth")
+    customer_fields = ("owner_id", "pid", "node", "queue_depth")
+    return (
+        [{name: getattr(each, name) for name in fields} for each in owners],
+        [{name: getattr(each, name) for name in customer_fields} for each in customer_owners],
+    )
 
 
 def _print_for_people(status: dict[str, Any]) -> None:
@@ -59,10 +57,16 @@ def _print_for_people(status: dict[str, Any]) -> None:
     owners = Table("owner", "pid", "partitions", "SKUs loaded", "queue", title="Inventory owners", title_justify="left")
     for each in status["owners"]:
         owners.add_row(*(str(each[name]) for name in ("owner_id", "pid", "partitions", "skus", "queue_depth")))
+    customers = Table("owner", "pid", "queue", title="Owners of carts and orders", title_justify="left")
+    for each in (*status["carts"], *status["checkouts"]):
+        customers.add_row(*(str(each[name]) for name in ("owner_id", "pid", "queue_depth")))
     replicas = Table("application", "deployment", "pid", title="Serve replicas", title_justify="left")
     for each in status["replicas"]:
         replicas.add_row(*(str(each[name]) for name in ("application", "deployment", "pid")))
-    console.print(owners, replicas)
+    console.print(owners, customers, replicas)
+    for each in status["providers"]:
+        where = f"external, {each['url']}" if each["pid"] is None else f"pid {each['pid']}"
+        console.print(f"Payment provider {each['name']}: {where}")
     for name, title in (("postgres", "PostgreSQL"), ("valkey", "Valkey")):
         pid = status[name]["pid"]
         console.print(f"{title}: {'external' if pid is None else f'pid {pid}'}")

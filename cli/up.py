@@ -64,7 +64,7 @@ def run_shop(settings: Settings, on_ready: Callable[[RunningInstance, threading.
                     threading.Thread(target=on_ready, args=(instance, signals.asked), daemon=True).start()
                 while True:
                     signals.checkpoint()
-                    shop.revive_stores()
+                    shop.revive_servers()
                     time.sleep(_WATCH_SECONDS)
         finally:
             shop.stop()

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,9 +22,12 @@ from redis.exceptions import RedisError
 
 from actors.engine_settings import EngineSettings
 from actors.inventory_audit import AuditReport, InventoryAudit
+from actors.order_audit import MoneyAudit, MoneyReport
 from actors.ray_clients import RayOwners, connect_owners
 from domain.errors import DoorbusterError
+from gateways.payment_routing import ConnectedProviders
 from serve.api import build_api
+from serve.cart_events import CartEvents
 from serve.context import Shop
 from serve.front import REQUESTS_IN_FLIGHT_MAX, ShopFront
 from serve.key_claims import KeyClaims
@@ -32,11 +35,14 @@ from serve.logs import configure_logs
 from serve.metrics import Metrics
 from serve.passwords import Passwords
 from serve.tokens import Tokens
+from stores.carts_news import CartNews
 from stores.connections import Pool, lease, make_pool
 from stores.idempotency import IdempotencyKeys
 from stores.inventory_audit import AuditReads
 from stores.inventory_reads import InventoryReads
 from stores.live_stock import LiveStockCopies, LiveStockReader
+from stores.money_audit import MoneyAuditReads
+from stores.orders_reads import OrderReads
 
 APPLICATION = "shop"
 DEPLOYMENT = "ShopReplica"
@@ -45,19 +51,16 @@ REDIS_CONNECTIONS_MAX = 32
 REDIS_SECONDS_MAX = 0.5
 READY_SECONDS_MAX = 2.0
 AUDIT_STATEMENT_MS_MAX = 60_000
-ONGOING_REQUESTS_MAX = 2_000
-"""Ray Serve's own bound: above ours, so that it is ours that answers 503."""
+ONGOING_REQUESTS_MAX = 24_000
+"""Ray Serve's own bound: above ours, listeners to carts included, so that it is ours that answers 503."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShopSettings:
     """What the HTTP front needs to know."""
 
-    database_url: str
-    redis_url: str
+    engine: EngineSettings
     secret_key: str
-    hold_seconds: float = 900.0
-    owner_count: int = 2
     replica_count: int = 1
     replica_cpus: float = 0.2
     requests_in_flight_max: int = REQUESTS_IN_FLIGHT_MAX
@@ -103,18 +106,13 @@ def make_front(settings: ShopSettings) -> ShopFront:
 @asynccontextmanager
 async def open_shop(settings: ShopSettings) -> AsyncIterator[Shop]:
     """Open what one replica serves with, inside its event loop; close it in the end."""
-    engine = EngineSettings(
-        database_url=settings.database_url,
-        redis_url=settings.redis_url,
-        hold_seconds=settings.hold_seconds,
-        owner_count=settings.owner_count,
-    )
-    pool = make_pool(settings.database_url, size_max=POOL_CONNECTIONS_MAX, name="doorbuster-http")
+    engine = settings.engine
+    pool = make_pool(engine.database_url, size_max=POOL_CONNECTIONS_MAX, name="doorbuster-http")
     audits = make_pool(
-        settings.database_url, size_max=2, statement_ms_max=AUDIT_STATEMENT_MS_MAX, name="doorbuster-audit"
+        engine.database_url, size_max=2, statement_ms_max=AUDIT_STATEMENT_MS_MAX, name="doorbuster-audit"
     )
     client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
-        settings.redis_url,
+        engine.redis_url,
         socket_timeout=REDIS_SECONDS_MAX,
         socket_connect_timeout=REDIS_SECONDS_MAX,
         max_connections=REDIS_CONNECTIONS_MAX,
@@ -123,9 +121,12 @@ async def open_shop(settings: ShopSettings) -> AsyncIterator[Shop]:
     await audits.open(wait=False)
     owners = await connect_owners(engine)
     shop = compose_shop(settings, pool, audits, client, owners)
+    watching = asyncio.create_task(shop.cart_events.run())
     try:
         yield shop
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await shop.key_claims.close()
         shop.passwords.close()
         await owners.close()
@@ -144,9 +145,19 @@ def compose_shop(
         checked = InventoryAudit(AuditReads(audits), LiveStockCopies(client), owners)
         return await (checked.check_all() if sku is None else checked.check(sku))
 
+    async def audit_money() -> MoneyReport:
+        engine = settings.engine
+        with closing(ConnectedProviders(engine.providers, engine.payment_routes, time.monotonic)) as providers:
+            named = [providers.named(name) for name in providers.names()]
+            return await MoneyAudit(MoneyAuditReads(audits), AuditReads(audits), named).check_all()
+
     return Shop(
         pool=pool,
         inventory=owners.inventory,
+        carts=owners.carts,
+        cart_events=CartEvents(CartNews(settings.engine.redis_url), owners.carts, time.time),
+        orders=owners.orders,
+        order_reads=OrderReads(pool),
         reads=InventoryReads(pool),
         live_stock=LiveStockReader(client),
         keys=keys,
@@ -154,9 +165,11 @@ def compose_shop(
         tokens=Tokens(settings.secret_key, time.time),
         passwords=Passwords(),
         fingerprint_key=hashlib.blake2b(settings.secret_key.encode(), digest_size=32).digest(),
+        webhook_secrets={each.name: each.secret.encode() for each in settings.engine.providers},
         clock=time.time,
         new_id=_new_id,
         audit=audit,
+        audit_money=audit_money,
         describe_owners=owners.describe_owners,
         reasons_not_ready=lambda: reasons_not_ready(pool, client, owners.describe_owners),
     )

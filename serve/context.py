@@ -1,20 +1,25 @@
 """What one replica serves with: the stores, the way to the owners, and the edges (clock, ids), wired elsewhere."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from actors.inventory_audit import AuditReport
 from actors.inventory_client import Inventory
+from actors.order_audit import MoneyReport
+from actors.ports import Carts, Orders
 from domain.errors import Unavailable
 from domain.outcomes import Totals
+from serve.cart_events import CartEvents
 from serve.key_claims import KeyClaims
 from serve.passwords import Passwords
 from serve.tokens import Tokens
 from stores.connections import Pool
 from stores.idempotency import IdempotencyKeys
-from stores.inventory_reads import DropRecord, ReservationRecord, WarehouseTotals
+from stores.inventory_reads import DropRecord, HoldPosition, ReservationRecord, WarehouseTotals
+from stores.orders_reads import OrderReads
 
 
 class Reads(Protocol):
@@ -28,6 +33,11 @@ class Reads(Protocol):
 
     async def drop(self, drop_id: bytes) -> DropRecord | None:
         """Return a drop."""
+
+    async def abandoned_holds(
+        self, *, now: datetime, expires_before: datetime, after: HoldPosition | None, limit: int
+    ) -> list[ReservationRecord]:
+        """Return live holds in carts, the first to lapse first, from behind a position on."""
 
 
 class LiveStock(Protocol):
@@ -43,6 +53,10 @@ class Shop:
 
     pool: Pool
     inventory: Inventory
+    carts: Carts
+    cart_events: CartEvents
+    orders: Orders
+    order_reads: OrderReads
     reads: Reads
     live_stock: LiveStock
     keys: IdempotencyKeys
@@ -50,9 +64,12 @@ class Shop:
     tokens: Tokens
     passwords: Passwords
     fingerprint_key: bytes
+    webhook_secrets: Mapping[str, bytes]
+    """By payment provider: what its webhooks are signed with."""
     clock: Callable[[], float]
     new_id: Callable[[], bytes]
     audit: Callable[[str | None], Awaitable[AuditReport]]
+    audit_money: Callable[[], Awaitable[MoneyReport]]
     describe_owners: Callable[[], Awaitable[Sequence[Any]]]
     reasons_not_ready: Callable[[], Awaitable[list[str]]]
 

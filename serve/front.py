@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp
 
+from serve.cart_streams import is_event_stream, stream_events
 from serve.hot_calls import HotCall, hot_call
 from serve.metrics import Metrics
 from serve.replies import Message, Receive, Reply, Scope, Send, busy, problem, send_reply
@@ -46,6 +47,10 @@ class ShopFront:
         """Answer one request, or run the application's start and end."""
         if scope["type"] != "http":
             await self._api(scope, receive, send)
+            return
+        if is_event_stream(scope["method"], scope["path"]):
+            # Listeners wait for hours and do nothing: they have a limit of their own.
+            await stream_events(self._state.shop, scope, receive, send)
             return
         if self._in_flight >= self._in_flight_max and scope["path"] not in _ALWAYS_ANSWERED:
             self._metrics.refused.inc()

@@ -98,6 +98,7 @@ async def test_owners_of_slots_that_are_gone_are_retired(rig: Rig) -> None:
 
 async def test_a_hung_owner_is_replaced_after_four_seconds(rig: Rig) -> None:
     await rig.supervisor.start()
+    await rig.supervisor.look_after_owners()
     rig.processes.silent.add(("cart-0", 1))
 
     for _ in range(2):

@@ -1,0 +1,147 @@
+"""Owners of carts and of checkouts as Ray actors, each in a process of its own."""
+
+import asyncio
+import os
+import time
+
+import ray
+import uuid_utils
+
+from actors import wire
+from actors.cart_owner import CartOwner, CartPorts
+from actors.checkout_owner import CheckoutOwner
+from actors.checkout_steps import Parties
+from actors.checkout_timers import run_checkout_timers
+from actors.engine_settings import EngineSettings
+from actors.owner_figures import CustomerOwnerDescription
+from actors.ray_clients import RayOwners
+from gateways.payment_routing import ConnectedProviders
+from stores.carts_redis import RedisCartStore
+from stores.connections import make_pool
+from stores.inventory_reads import InventoryReads
+from stores.orders_postgres import PostgresOrderStore
+from stores.price_book import PriceBook
+
+OWNER_CALLS_MAX = 1_000
+FINISHED_LINGER_SECONDS = 1.0
+"""An owner that has been replaced lives this long, to tell its callers."""
+READ_CONNECTIONS_MAX = 4
+
+
+@ray.remote(max_restarts=-1, max_task_retries=0, num_cpus=0, max_concurrency=OWNER_CALLS_MAX)
+class CartOwnerActor:
+    """One cart owner; it finds its carts in Redis and PostgreSQL, so a new process just goes on."""
+
+    def __init__(self, settings: EngineSettings, owner_id: str, incarnation: int) -> None:
+        self._owner_id, self._incarnation = owner_id, incarnation
+        self._node = ray.get_runtime_context().get_node_id()
+        self._owners = RayOwners(settings)
+        self._pool = make_pool(settings.database_url, size_max=READ_CONNECTIONS_MAX, name="doorbuster-cart")
+        reads = InventoryReads(self._pool)
+        prices = PriceBook(self._pool, reads, time.monotonic)
+        ports = CartPorts(
+            store=RedisCartStore(settings.redis_url), inventory=self._owners.inventory, holds=reads, prices=prices
+        )
+        self._owner = CartOwner(ports, clock_us=_clock_us, new_id=_new_id)
+        # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
+        self._opened = asyncio.get_running_loop().create_task(self._open())
+
+    async def submit(self, commands: bytes) -> bytes:
+        """Carry encoded commands out; return encoded answers."""
+        await asyncio.shield(self._opened)
+        return wire.encode(await self._owner.submit(wire.decode_cart_commands(commands)))
+
+    async def describe(self) -> CustomerOwnerDescription:
+        """Return counts and figures."""
+        await asyncio.shield(self._opened)
+        return CustomerOwnerDescription(
+            owner_id=self._owner_id,
+            incarnation=self._incarnation,
+            pid=os.getpid(),
+            node=self._node,
+            queue_depth=self._owner.queue_depth,
+            counters=self._owner.counters,
+        )
+
+    async def stop(self) -> None:
+        """Finish what is under way and let go."""
+        await self._owner.stop()
+        await self._owners.close()
+        await self._pool.close()
+
+    async def _open(self) -> None:
+        await self._pool.open(wait=False)
+        await self._owners.open()
+
+
+@ray.remote(max_restarts=-1, max_task_retries=0, num_cpus=0, max_concurrency=OWNER_CALLS_MAX)
+class CheckoutOwnerActor:
+    """One checkout owner, of the orders of slot `slot`."""
+
+    def __init__(self, settings: EngineSettings, owner_id: str, slot: int, incarnation: int) -> None:
+        self._owner_id, self._incarnation = owner_id, incarnation
+        context = ray.get_runtime_context()
+        self._node = context.get_node_id()
+        self._self = context.current_actor
+        self._owners = RayOwners(settings)
+        self._providers = ConnectedProviders(settings.providers, settings.payment_routes, time.monotonic)
+        store = PostgresOrderStore(
+            settings.database_url,
+            slot,
+            incarnation,
+            slot_count=settings.customer_owner_count,
+            node=self._node,
+            pid=os.getpid(),
+        )
+        parties = Parties(carts=self._owners.carts, inventory=self._owners.inventory, providers=self._providers)
+        self._owner = CheckoutOwner(store, parties, clock_us=_clock_us)
+        # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
+        self._started = asyncio.get_running_loop().create_task(self._start())
+        self._background: list[asyncio.Task[None]] = []
+
+    async def submit(self, commands: bytes) -> bytes:
+        """Carry encoded commands out; return encoded answers."""
+        await asyncio.shield(self._started)
+        return wire.encode(await self._owner.submit(wire.decode_order_commands(commands)))
+
+    async def describe(self) -> CustomerOwnerDescription:
+        """Return counts and figures."""
+        await asyncio.shield(self._started)
+        return CustomerOwnerDescription(
+            owner_id=self._owner_id,
+            incarnation=self._incarnation,
+            pid=os.getpid(),
+            node=self._node,
+            queue_depth=self._owner.queue_depth,
+            counters=self._owner.counters,
+            providers=self._providers.figures(),
+        )
+
+    async def stop(self) -> None:
+        """Let orders under way come to rest, commit, and let go."""
+        await self._owner.stop()
+        self._providers.close()
+        await self._owners.close()
+
+    async def _start(self) -> None:
+        await self._owners.open()
+        await self._owner.start()
+        self._background = [
+            asyncio.create_task(run_checkout_timers(self._owner)),
+            asyncio.create_task(self._leave_when_finished()),
+        ]
+
+    async def _leave_when_finished(self) -> None:
+        await self._owner.finished.wait()
+        if self._owner.state in {"superseded", "failed"}:
+            await asyncio.sleep(FINISHED_LINGER_SECONDS)
+            ray.kill(self._self, no_restart=self._owner.state == "superseded")
+
+
+def _clock_us() -> int:
+    return time.time_ns() // 1_000
+
+
+def _new_id() -> bytes:
+    identity: bytes = uuid_utils.uuid7().bytes
+    return identity
