@@ -76,7 +76,8 @@ async def _place(shop: Shop, claim: Claim, wanted: _CheckoutBody) -> Reply:
         return key_conflict()
     answer = await shop.orders.send(_command(claim, wanted))
     if isinstance(answer, OrderNow):
-        return checkout_reply(answer)
+        # Two at once join one order: whoever claimed the key second repeats the first one's answer.
+        return checkout_reply(OrderNow(answer.order, answer.replayed or claimed.is_repeated))
     if isinstance(answer, StillWorking):
         order = await shop.order_reads.order(_order_id(claim))
         return order_refusal(answer) if order is None else order_under_way(order)

@@ -55,6 +55,6 @@ async def decide(shop: Shop, claim: Claim | None, make_command: Callable[[bytes]
     replayed = outcome.replayed
     if isinstance(outcome, _WITHOUT_RECORD):
         # Ending a hold is repeatable without a key: it is a replay only if this key asked before.
-        replayed = replayed and claimed.attempt > 1
+        replayed = replayed and claimed.is_repeated
         await shop.key_claims.complete(claim, 200)
     return Decided(outcome, replayed)

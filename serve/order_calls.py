@@ -70,7 +70,7 @@ async def carry_out(shop: Shop, claim: Claim | None, command: OrderCommand) -> O
     answer = await shop.orders.send(command)
     if isinstance(answer, OrderNow):
         await shop.key_claims.complete(claim, 200)
-        return OrderNow(answer.order, replayed=answer.replayed and claimed.attempt > 1)
+        return OrderNow(answer.order, replayed=answer.replayed and claimed.is_repeated)
     if not isinstance(answer, StillWorking):
         shop.key_claims.forget(claim, claimed.attempt)
     return answer

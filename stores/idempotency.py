@@ -92,9 +92,10 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """The key is this operation's; `attempt` above 1 is a repetition."""
+    """The key is this operation's. `is_repeated` when it had been claimed before, or just now by a twin."""
 
     attempt: int
+    is_repeated: bool = False
 
 
 class KeyConflict(msgspec.Struct, frozen=True):
@@ -129,15 +130,22 @@ class IdempotencyKeys:
         Raises: Unavailable
         """
         first_by_key: dict[tuple[bytes, str], Claim] = {}
+        are_twins = []
         for claim in claims:
-            first_by_key.setdefault((claim.caller_id, claim.key), claim)
+            name = (claim.caller_id, claim.key)
+            are_twins.append(name in first_by_key)
+            first_by_key.setdefault(name, claim)
         async with lease(self._pool) as connection:
             await connection.execute(_WITHOUT_FLUSH)
             attempts = await _claim_each_once(connection, list(first_by_key.values()))
             conflicting = [claim for name, claim in first_by_key.items() if name not in attempts]
             if conflicting:
                 attempts |= await _take_over_abandoned(connection, conflicting)
-        return [_answer_to(claim, first_by_key, attempts) for claim in claims]
+        answers = [_answer_to(claim, first_by_key, attempts) for claim in claims]
+        return [
+            Claimed(answer.attempt, is_repeated=True) if is_twin and isinstance(answer, Claimed) else answer
+            for answer, is_twin in zip(answers, are_twins, strict=True)
+        ]
 
     async def forget(self, refused: Sequence[tuple[Claim, int]]) -> None:
         """Free the keys of refused attempts, unless somebody has claimed them again since.
@@ -282,4 +290,6 @@ def _answer_to(
     name = (claim.caller_id, claim.key)
     first, attempt = first_by_key[name], attempts.get(name)
     same = first.fingerprint == claim.fingerprint and first.operation == claim.operation
-    return Claimed(attempt) if same and attempt is not None else KeyConflict()
+    if not same or attempt is None:
+        return KeyConflict()
+    return Claimed(attempt, is_repeated=attempt > 1)

@@ -41,7 +41,7 @@ async def test_a_key_is_claimed_again_by_the_same_request_only(keys: Idempotency
 
     answers = await keys.claim([CLAIM, OTHER_CALLER])
 
-    assert answers == [Claimed(2), Claimed(1)]
+    assert answers == [Claimed(2, is_repeated=True), Claimed(1)]
     assert await keys.claim([OTHER_PAYLOAD]) == [KeyConflict()]
     assert await keys.claim([OTHER_OPERATION]) == [KeyConflict()]
 
@@ -49,7 +49,7 @@ async def test_a_key_is_claimed_again_by_the_same_request_only(keys: Idempotency
 async def test_one_batch_may_hold_a_key_twice(keys: IdempotencyKeys) -> None:
     answers = await keys.claim([CLAIM, OTHER_PAYLOAD, CLAIM])
 
-    assert answers == [Claimed(1), KeyConflict(), Claimed(1)]
+    assert answers == [Claimed(1), KeyConflict(), Claimed(1, is_repeated=True)]
 
 
 async def test_batches_that_cross_do_not_deadlock(keys: IdempotencyKeys) -> None:
@@ -58,7 +58,7 @@ async def test_batches_that_cross_do_not_deadlock(keys: IdempotencyKeys) -> None
     batches = await asyncio.gather(*(keys.claim(batch) for batch in (claims, claims[::-1]) * 5))
 
     assert all(isinstance(answer, Claimed) for batch in batches for answer in batch)
-    assert (await keys.claim([claims[0]])) == [Claimed(11)]
+    assert (await keys.claim([claims[0]])) == [Claimed(11, is_repeated=True)]
 
 
 async def test_a_refused_attempt_frees_its_key_unless_it_was_claimed_since(keys: IdempotencyKeys) -> None:
@@ -66,7 +66,7 @@ async def test_a_refused_attempt_frees_its_key_unless_it_was_claimed_since(keys:
     await keys.forget([(CLAIM, 1)])
     assert await keys.claim([OTHER_PAYLOAD]) == [Claimed(1)]
 
-    assert await keys.claim([OTHER_PAYLOAD]) == [Claimed(2)]
+    assert await keys.claim([OTHER_PAYLOAD]) == [Claimed(2, is_repeated=True)]
     await keys.forget([(OTHER_PAYLOAD, 1)])
 
     assert await keys.claim([CLAIM]) == [KeyConflict()]
@@ -87,7 +87,7 @@ async def test_an_abandoned_key_comes_free_if_its_operation_left_no_trace(keys: 
     old = await keys.claim(changed)
 
     assert young == [KeyConflict(), KeyConflict()]
-    assert old == [Claimed(2), KeyConflict()]
+    assert old == [Claimed(2, is_repeated=True), KeyConflict()]
     assert await keys.claim([CLAIM]) == [KeyConflict()]
 
 
@@ -97,7 +97,7 @@ async def test_a_completed_key_is_never_taken_over(keys: IdempotencyKeys, pool: 
     await run(pool, "UPDATE idempotency_keys SET created_at = now() - interval '1 day'")
 
     assert await keys.claim([OTHER_PAYLOAD]) == [KeyConflict()]
-    assert await keys.claim([CLAIM]) == [Claimed(2)]
+    assert await keys.claim([CLAIM]) == [Claimed(2, is_repeated=True)]
     assert await keys.delete_older_than(0, 10) == 1
 
 
