@@ -1,19 +1,26 @@
-"""`doorbuster audit`: proves that ledger, tables, live owners and Redis agree."""
+"""`doorbuster audit`: proves that ledger, tables, live owners and Redis agree, and books, orders and providers too."""
 
 import asyncio
-from typing import TYPE_CHECKING
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import redis.asyncio
 from rich.progress import Progress
 from rich.table import Table
 
+from actors.order_audit import MoneyAudit, MoneyReport
 from cli.data_directory import DataDirectory, RunningInstance
 from cli.output import console, print_json, print_line
 from cli.ray_cluster import joined_cluster
 from cli.shop import engine_settings
-from stores.connections import make_pool
+from gateways.payment_routing import ConnectedProviders
+from stores.connections import Pool, make_pool
 from stores.inventory_audit import AuditReads
 from stores.live_stock import LiveStockCopies
+from stores.money_audit import MoneyAuditReads
 
 if TYPE_CHECKING:
     from actors.inventory_audit import AuditReport
@@ -32,45 +39,90 @@ def audit_shop(directory: DataDirectory, *, sku: str | None, repair: bool, as_js
 
 
 def audit_instance(instance: RunningInstance, *, sku: str | None, repair: bool, as_json: bool) -> bool:
-    """Print the audit of a running instance; True when all is conserved."""
+    """Print the audit of a running instance, of one SKU or of all with the money; True when all is conserved."""
     with joined_cluster(instance):
-        report = asyncio.run(_audit(instance, sku, repair=repair, show_progress=not as_json))
+        stock = asyncio.run(_audit_stock(instance, sku, repair=repair, show_progress=not as_json))
+    money = None if sku is not None else asyncio.run(_audit_money(instance, show_progress=not as_json))
+    is_ok = bool(stock.ok and (money is None or money.ok))
     if as_json:
-        print_json(report)
-    else:
-        _print_for_people(report)
-    return bool(report.ok)
+        print_json({**msgspec.structs.asdict(stock), "ok": is_ok, "money": money})
+        return is_ok
+    _print_stock(stock)
+    if money is not None:
+        _print_money(money)
+    return is_ok
 
 
-async def _audit(instance: RunningInstance, sku: str | None, *, repair: bool, show_progress: bool) -> "AuditReport":
+async def _audit_stock(
+    instance: RunningInstance, sku: str | None, *, repair: bool, show_progress: bool
+) -> "AuditReport":
     from actors.inventory_audit import InventoryAudit
     from actors.ray_clients import connect_owners
 
-    pool = make_pool(instance.database_url, size_max=2, statement_ms_max=_STATEMENT_MS_MAX, name="doorbuster-audit")
-    await pool.open(wait=False)
     client = redis.asyncio.Redis.from_url(instance.redis_url, socket_timeout=_REDIS_SECONDS_MAX)
     inventory = await connect_owners(engine_settings(instance))
     try:
-        audit = InventoryAudit(AuditReads(pool), LiveStockCopies(client), inventory, repair=repair)
-        if sku is not None:
-            return await audit.check(sku)
-        with Progress(console=console, disable=not show_progress, transient=True) as progress:
-            task = progress.add_task("Auditing", total=None)
-            return await audit.check_all(lambda done, total: progress.update(task, completed=done, total=total))
+        async with _open_pool(instance) as pool:
+            audit = InventoryAudit(AuditReads(pool), LiveStockCopies(client), inventory, repair=repair)
+            if sku is not None:
+                return await audit.check(sku)
+            with _progress("Auditing stock", show_progress) as on_progress:
+                return await audit.check_all(on_progress)
     finally:
         await inventory.close()
         await client.aclose()
+
+
+async def _audit_money(instance: RunningInstance, *, show_progress: bool) -> MoneyReport:
+    engine = engine_settings(instance)
+    with closing(ConnectedProviders(engine.providers, engine.payment_routes, time.monotonic)) as providers:
+        named = [providers.named(name) for name in providers.names()]
+        async with _open_pool(instance) as pool:
+            audit = MoneyAudit(MoneyAuditReads(pool), AuditReads(pool), named)
+            with _progress("Auditing money", show_progress) as on_progress:
+                return await audit.check_all(on_progress)
+
+
+@asynccontextmanager
+async def _open_pool(instance: RunningInstance) -> AsyncIterator[Pool]:
+    pool = make_pool(instance.database_url, size_max=2, statement_ms_max=_STATEMENT_MS_MAX, name="doorbuster-audit")
+    await pool.open(wait=False)
+    try:
+        yield pool
+    finally:
         await pool.close()
 
 
-def _print_for_people(report: "AuditReport") -> None:
+@contextmanager
+def _progress(what: str, is_shown: bool) -> Iterator[Callable[[int, int], None]]:
+    with Progress(console=console, disable=not is_shown, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _print_stock(report: "AuditReport") -> None:
     if report.repaired:
         print_line(f"{report.repaired} copies in Redis were out of date and are mended.")
     if report.ok:
         print_line(f"All is conserved: {report.skus_checked:,} SKUs checked, no discrepancies.")
         return
-    table = Table("SKU", "where", "expected", "found", "detail")
-    for each in report.discrepancies[:_DISCREPANCIES_SHOWN_MAX]:
-        table.add_row(each.sku, each.where, each.expected, each.found, each.detail)
-    console.print(table)
+    _print_discrepancies("SKU", [msgspec.structs.astuple(each) for each in report.discrepancies])
     print_line(f"{len(report.discrepancies):,} discrepancies in {report.skus_checked:,} SKUs.")
+
+
+def _print_money(report: MoneyReport) -> None:
+    seen = f"{report.orders_checked:,} orders, {report.payments_checked:,} payments at providers checked"
+    if report.orders_in_flight:
+        seen += f", {report.orders_in_flight:,} orders in flight"
+    if report.ok:
+        print_line(f"Money balances: {seen}, no discrepancies.")
+        return
+    _print_discrepancies("order or payment", [msgspec.structs.astuple(each) for each in report.discrepancies])
+    print_line(f"{len(report.discrepancies):,} discrepancies of money; {seen}.")
+
+
+def _print_discrepancies(subject: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    table = Table(subject, "where", "expected", "found", "detail")
+    for row in rows[:_DISCREPANCIES_SHOWN_MAX]:
+        table.add_row(*row)
+    console.print(table)

@@ -50,7 +50,6 @@ def order_body(order: OrderView) -> dict[str, Any]:
         "problem": order.problem or None,
         "challenge_url": order.challenge_url or None,
         "created_at": moment_of(order.created_at_us),
-        "updated_at": moment_of(order.updated_at_us),
     }
 
 
@@ -87,7 +86,9 @@ def checkout_reply(answer: OrderNow) -> Reply:
         return order_under_way(order)
     if not order.captured_minor and order.total_minor:
         return order_refusal(orders.OrderConflict(order.state, "The order was cancelled before it was paid for"))
-    first = msgspec.structs.replace(order, state="confirmed", shipments=(), cancelled=(), refunded_minor=0)
+    first = msgspec.structs.replace(
+        order, state="confirmed", is_open=False, shipments=(), cancelled=(), refunded_minor=0
+    )
     return json_reply(201, order_body(first), replayed=replayed, location=_location(order))
 
 

@@ -127,7 +127,6 @@ class OrderAnswer(BaseModel):
     problem: str | None = Field(description="Why a failed order failed.")
     challenge_url: str | None = Field(description="Where the payer has to prove who they are.")
     created_at: datetime
-    updated_at: datetime
 
 
 class OrderPageAnswer(BaseModel):
@@ -151,3 +150,38 @@ class OrderEventPageAnswer(BaseModel):
 
     items: list[OrderEventAnswer]
     next_cursor: str | None
+
+
+class SignedMoneyBody(BaseModel):
+    """Money that may be owed."""
+
+    amount_minor: int
+    currency: str
+
+
+class BalanceAnswer(BaseModel):
+    """What an account comes to over all orders; debits are positive."""
+
+    account: str
+    amount: SignedMoneyBody
+
+
+class MoneyDiscrepancyAnswer(BaseModel):
+    """Two accounts of the same money that differ. `subject` is an order or a payment key."""
+
+    subject: str
+    where: str
+    expected: str
+    found: str
+    detail: str
+
+
+class MoneyAuditAnswer(BaseModel):
+    """What an audit of money saw."""
+
+    ok: bool
+    orders_checked: int
+    orders_in_flight: int
+    payments_checked: int
+    balances: list[BalanceAnswer]
+    discrepancies: list[MoneyDiscrepancyAnswer]

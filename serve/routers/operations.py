@@ -12,6 +12,7 @@ from domain.errors import DoorbusterError
 from serve.dependencies import Operator, ShopHere
 from serve.documented import CALLER_PROBLEMS, PUBLIC, problems
 from serve.metrics import Metrics
+from serve.order_schemas import MoneyAuditAnswer
 from serve.replies import ReplyResponse, busy, json_reply
 from serve.routing import TolerantRoute
 from serve.schemas import AuditAnswer, HealthAnswer, Sku
@@ -24,7 +25,7 @@ def operations_router(metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["Operations"], route_class=TolerantRoute)
     _add_probes(router)
     _add_metrics(router, metrics)
-    _add_audit(router)
+    _add_audits(router)
     return router
 
 
@@ -77,7 +78,7 @@ def _add_metrics(router: APIRouter, metrics: Metrics) -> None:
         return Response(metrics.render(owners), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _add_audit(router: APIRouter) -> None:
+def _add_audits(router: APIRouter) -> None:
     @router.get(
         "/v1/audit/inventory",
         response_model=AuditAnswer,
@@ -95,5 +96,26 @@ def _add_audit(router: APIRouter) -> None:
             "ok": report.ok,
             "skus_checked": report.skus_checked,
             "discrepancies": [msgspec.structs.asdict(each) for each in report.discrepancies],
+        }
+        return ReplyResponse(json_reply(200, body))
+
+    @router.get(
+        "/v1/audit/money",
+        response_model=MoneyAuditAnswer,
+        responses=problems(*CALLER_PROBLEMS, "forbidden"),
+        operation_id="audit_money",
+        summary="The audit of money (operators)",
+    )
+    async def audit_money(shop: ShopHere, caller: Operator) -> ReplyResponse:
+        """Prove that the books balance, and that orders, stock and payment providers agree with them."""
+        del caller
+        report = await shop.audit_money()
+        body = {
+            "ok": report.ok,
+            "orders_checked": report.orders_checked,
+            "orders_in_flight": report.orders_in_flight,
+            "payments_checked": report.payments_checked,
+            "balances": report.balances,
+            "discrepancies": report.discrepancies,
         }
         return ReplyResponse(json_reply(200, body))

@@ -12,19 +12,25 @@ import uuid_utils
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from actors.cart_owner import CartOwner, CartPorts
 from actors.inventory_audit import AuditReport, InventoryAudit
 from actors.inventory_owner import InventoryOwner
+from actors.order_audit import MoneyAudit, MoneyReport
 from actors.owner_timers import run_timers
+from domain.carts import CartAnswer, CartCommand
 from domain.commands import Command
 from domain.identity import PARTITION_COUNT
 from domain.outcomes import Busy, Outcome, Totals
 from serve.api import build_api
+from serve.cart_events import CartEvents
 from serve.context import Shop
 from serve.front import ShopFront
 from serve.key_claims import KeyClaims
 from serve.metrics import Metrics
 from serve.passwords import Passwords
 from serve.tokens import Tokens
+from stores.carts_news import CartNews
+from stores.carts_redis import RedisCartStore
 from stores.connections import make_pool
 from stores.idempotency import IdempotencyKeys
 from stores.identities import grant_role
@@ -32,6 +38,10 @@ from stores.inventory_audit import AuditReads
 from stores.inventory_postgres import PostgresInventoryStore
 from stores.inventory_reads import InventoryReads
 from stores.live_stock import LiveStockCopies, LiveStockReader, RedisStockPublisher
+from stores.money_audit import MoneyAuditReads
+from stores.orders_reads import OrderReads
+from stores.price_book import PriceBook
+from tests.http.nearby_checkout import NearbyOrders, start_checkout
 
 OWNER = "owner-0"
 SECRET = "a secret key that is long enough for HS256"
@@ -70,13 +80,26 @@ class NearbyInventory:
         return {sku: stock.totals() for sku, stock in self.owner.totals(skus).items()}
 
 
+class NearbyCarts:
+    """A `Carts` whose one owner lives in this loop."""
+
+    def __init__(self, owner: CartOwner) -> None:
+        self.owner = owner
+
+    async def send(self, command: CartCommand) -> CartAnswer:
+        return (await self.owner.submit([command]))[0]
+
+
 class RunningShop:
     """What a test talks to and looks into."""
 
-    def __init__(self, shop: Shop, front: ShopFront, inventory: NearbyInventory, clock: MovableClock) -> None:
+    def __init__(
+        self, shop: Shop, front: ShopFront, inventory: NearbyInventory, orders: NearbyOrders, clock: MovableClock
+    ) -> None:
         self.shop = shop
         self.front = front
         self.inventory = inventory
+        self.orders = orders
         self.clock = clock
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=front, raise_app_exceptions=False), base_url="http://shop"
@@ -140,7 +163,12 @@ async def running_shop(database_url: str, redis_url: str, start_at: float) -> As
     timers = asyncio.create_task(run_timers(owner))
     await pool.open()
     inventory = NearbyInventory(owner)
-    shop = _shop(pool, client, inventory, clock)
+    cart_owner = _cart_owner(pool, redis_url, inventory, clock)
+    carts = NearbyCarts(cart_owner)
+    events = CartEvents(CartNews(redis_url), carts, clock)
+    watching = asyncio.create_task(events.run())
+    orders = await start_checkout(database_url, carts, inventory, clock.micros)
+    shop = _shop(pool, client, inventory, carts, events, orders, clock)
 
     @asynccontextmanager
     async def open_shop() -> AsyncIterator[Shop]:
@@ -148,7 +176,7 @@ async def running_shop(database_url: str, redis_url: str, start_at: float) -> As
 
     metrics = Metrics()
     api = build_api(open_shop, metrics, "0.0.0")
-    running = RunningShop(shop, ShopFront(api, metrics), inventory, clock)
+    running = RunningShop(shop, ShopFront(api, metrics), inventory, orders, clock)
     try:
         async with api.router.lifespan_context(api):
             yield running
@@ -156,20 +184,42 @@ async def running_shop(database_url: str, redis_url: str, start_at: float) -> As
         await running.client.aclose()
         await shop.key_claims.close()
         shop.passwords.close()
+        watching.cancel()
         timers.cancel()
-        await asyncio.gather(timers, return_exceptions=True)
+        await asyncio.gather(timers, watching, return_exceptions=True)
+        await orders.stop()
+        await cart_owner.stop()
         await owner.stop()
         await client.aclose()
         await publishing.aclose()
         await pool.close()
 
 
-def _shop(pool: Any, client: redis.asyncio.Redis, inventory: NearbyInventory, clock: MovableClock) -> Shop:
+def _cart_owner(pool: Any, redis_url: str, inventory: NearbyInventory, clock: MovableClock) -> CartOwner:
+    reads = InventoryReads(pool)
+    ports = CartPorts(
+        store=RedisCartStore(redis_url), inventory=inventory, holds=reads, prices=PriceBook(pool, reads, clock)
+    )
+    return CartOwner(ports, clock_us=clock.micros, new_id=lambda: uuid_utils.uuid7().bytes)
+
+
+def _shop(
+    pool: Any,
+    client: redis.asyncio.Redis,
+    inventory: NearbyInventory,
+    carts: NearbyCarts,
+    events: CartEvents,
+    orders: NearbyOrders,
+    clock: MovableClock,
+) -> Shop:
     keys = IdempotencyKeys(pool)
 
     async def audit(sku: str | None) -> AuditReport:
         checked = InventoryAudit(AuditReads(pool), LiveStockCopies(client), inventory)
         return await (checked.check_all() if sku is None else checked.check(sku))
+
+    async def audit_money() -> MoneyReport:
+        return await MoneyAudit(MoneyAuditReads(pool), AuditReads(pool), orders.providers).check_all()
 
     async def nothing_wrong() -> list[str]:
         return []
@@ -180,16 +230,22 @@ def _shop(pool: Any, client: redis.asyncio.Redis, inventory: NearbyInventory, cl
     return Shop(
         pool=pool,
         inventory=inventory,
+        carts=carts,
+        cart_events=events,
         reads=InventoryReads(pool),
         live_stock=LiveStockReader(client),
+        orders=orders,
+        order_reads=OrderReads(pool),
         keys=keys,
         key_claims=KeyClaims(keys),
         tokens=Tokens(SECRET, clock),
         passwords=Passwords(PasswordHash([_CHEAP_HASHER])),
         fingerprint_key=b"f" * 32,
+        webhook_secrets={},
         clock=clock,
         new_id=lambda: uuid_utils.uuid7().bytes,
         audit=audit,
+        audit_money=audit_money,
         describe_owners=nobody,
         reasons_not_ready=nothing_wrong,
     )
