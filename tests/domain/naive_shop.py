@@ -2,24 +2,42 @@
 
 from dataclasses import dataclass, field
 
-from domain.commands import Allocate, OpenDrop, Release, Reserve, Restock, Shrink
+import msgspec
+
+from domain.commands import (
+    Allocate,
+    Deallocate,
+    Extend,
+    OpenDrop,
+    Release,
+    Replace,
+    Reserve,
+    Restock,
+    Ship,
+    Shrink,
+)
 from domain.outcomes import (
     Allocated,
     Conflict,
+    Deallocated,
     DropClosed,
     DropOpened,
     DropOverlap,
     Ended,
+    Extended,
     InsufficientStock,
     LimitReached,
     Outcome,
     Released,
     Reserved,
+    Shipped,
     SoldOut,
     StockChanged,
     Totals,
     UnknownReservation,
 )
+
+Operation = Restock | Shrink | OpenDrop | Ship | Deallocate
 
 
 @dataclass
@@ -32,6 +50,16 @@ class NaiveHold:
     warehouses: tuple[tuple[str, int], ...] = ()
     state: str = "reserved"
     order: str = ""
+    shipped: dict[str, int] = field(default_factory=dict)
+    cancelled: dict[str, int] = field(default_factory=dict)
+
+    def left_in(self, warehouse_id: str) -> int:
+        gone = self.shipped.get(warehouse_id, 0) + self.cancelled.get(warehouse_id, 0)
+        return dict(self.warehouses)[warehouse_id] - gone
+
+    @property
+    def left(self) -> tuple[tuple[str, int], ...]:
+        return tuple((each, self.left_in(each)) for each, _ in self.warehouses if self.left_in(each))
 
 
 @dataclass
@@ -43,14 +71,14 @@ class NaiveShop:
     on_hand: dict[str, int] = field(default_factory=dict)
     holds: dict[bytes, NaiveHold] = field(default_factory=dict)
     drops: list[OpenDrop] = field(default_factory=list)
-    done: dict[bytes, tuple[Restock | Shrink | OpenDrop, Outcome]] = field(default_factory=dict)
+    done: dict[bytes, tuple[Operation, Outcome]] = field(default_factory=dict)
 
     def units(self, *states: str, warehouse_id: str | None = None) -> int:
         return sum(
-            units
+            hold.left_in(each)
             for hold in self.holds.values()
             if hold.state in states
-            for each, units in hold.warehouses
+            for each, _ in hold.warehouses
             if warehouse_id in (None, each)
         )
 
@@ -64,7 +92,7 @@ class NaiveShop:
 
     def taken(self, drop_id: bytes, customer_id: bytes | None = None) -> int:
         return sum(
-            hold.asked.quantity
+            hold.asked.quantity - sum(hold.cancelled.values())
             for hold in self.holds.values()
             if hold.drop_id == drop_id
             and hold.state in ("reserved", "allocated")
@@ -121,6 +149,46 @@ class NaiveShop:
             replayed=True,
         )
 
+    def replace(self, wanted: Replace, now_us: int) -> Outcome | None:
+        """Return the answer; None when the units must be held, and the old ones are given back by then."""
+        asked = Reserve(wanted.reservation_id, self.sku, wanted.quantity, wanted.customer_id, wanted.in_cart)
+        if wanted.reservation_id in self.holds:
+            return self.reserve(asked, now_us)
+        old = self._mine(wanted.replaced_id, wanted.replaced_customer_id or wanted.customer_id)
+        if old is not None and old.state == "reserved" and old.expires_at_us <= now_us:
+            old.state = "expired"
+        if old is not None and old.state == "allocated":
+            return Ended(self.sku, "allocated")
+        if old is None or old.state != "reserved":
+            return self.reserve(asked, now_us)
+        old.state = "released"
+        if wanted.quantity > old.asked.quantity:
+            refusal = self.reserve(asked, now_us)
+        else:
+            refusal = self._limit(old.drop_id, asked) if wanted.customer_id != old.asked.customer_id else None
+        if refusal is not None:
+            old.state = "reserved"
+        return refusal
+
+    def _limit(self, drop_id: bytes, asked: Reserve) -> Outcome | None:
+        limits = [drop.limit_per_customer for drop in self.drops if drop.drop_id == drop_id]
+        above = limits and self.taken(drop_id, asked.customer_id) + asked.quantity > limits[0]
+        return LimitReached(self.sku, limits[0]) if above else None
+
+    def extend(self, wanted: Extend, now_us: int) -> Outcome:
+        hold = self._mine(wanted.reservation_id, wanted.customer_id)
+        if hold is None:
+            return UnknownReservation(self.sku)
+        if hold.state == "reserved" and hold.expires_at_us <= now_us:
+            hold.state = "expired"
+        if hold.state != "reserved":
+            return Ended(self.sku, hold.state)  # type: ignore[arg-type]
+        replayed = now_us + wanted.lasts_us <= hold.expires_at_us
+        if not replayed:
+            hold.expires_at_us = now_us + wanted.lasts_us
+        quantity, expires_at_us = hold.asked.quantity, hold.expires_at_us
+        return Extended(wanted.reservation_id, self.sku, quantity, expires_at_us, hold.drop_id, replayed)
+
     def release(self, wanted: Release) -> Outcome:
         hold = self._mine(wanted.reservation_id, wanted.customer_id)
         if hold is None:
@@ -156,7 +224,7 @@ class NaiveShop:
         hold = self.holds.get(reservation_id)
         return hold if hold and customer_id in (b"", hold.asked.customer_id) else None
 
-    def operate(self, wanted: Restock | Shrink | OpenDrop, now_us: int) -> Outcome:
+    def operate(self, wanted: Operation, now_us: int) -> Outcome:
         operation_id = wanted.drop_id if isinstance(wanted, OpenDrop) else wanted.operation_id
         first = self.done.get(operation_id)
         if first is not None:
@@ -165,9 +233,13 @@ class NaiveShop:
             outcome = self._move(wanted.warehouse_id, wanted.quantity)
         elif isinstance(wanted, Shrink):
             outcome = self._shrink(wanted, now_us)
+        elif isinstance(wanted, Ship):
+            outcome = self._ship(wanted)
+        elif isinstance(wanted, Deallocate):
+            outcome = self._deallocate(wanted)
         else:
             outcome = self._open(wanted, now_us)
-        if isinstance(outcome, StockChanged | DropOpened):
+        if isinstance(outcome, StockChanged | DropOpened | Shipped | Deallocated) and not outcome.replayed:
             self.done[operation_id] = (wanted, outcome)
         return outcome
 
@@ -175,10 +247,38 @@ class NaiveShop:
         command, outcome = first
         if command != wanted:
             return Conflict(self.sku)
-        if isinstance(outcome, StockChanged):
-            return StockChanged(outcome.totals, replayed=True)
-        assert isinstance(outcome, DropOpened)
-        return DropOpened(outcome.drop_id, self.sku, replayed=True)
+        assert isinstance(outcome, StockChanged | DropOpened | Shipped | Deallocated)
+        return msgspec.structs.replace(outcome, replayed=True)
+
+    def _ship(self, wanted: Ship) -> Outcome:
+        hold = self.holds.get(wanted.reservation_id)
+        if hold is None:
+            return UnknownReservation(self.sku)
+        if (hold.state, hold.order) != ("allocated", wanted.order_reference):
+            return Ended(self.sku, hold.state)  # type: ignore[arg-type]
+        left = sum(units for _, units in hold.left)
+        if wanted.quantity > left:
+            return InsufficientStock(self.sku, left)
+        before = dict(hold.shipped)
+        for _ in range(wanted.quantity):  # One by one, each from the first warehouse that has one.
+            warehouse_id = hold.left[0][0]
+            hold.shipped[warehouse_id] = hold.shipped.get(warehouse_id, 0) + 1
+            self.on_hand[warehouse_id] -= 1
+        gone = ((each, units - before.get(each, 0)) for each, units in sorted(hold.shipped.items()))
+        return Shipped(self.sku, wanted.reservation_id, tuple((each, units) for each, units in gone if units))
+
+    def _deallocate(self, wanted: Deallocate) -> Outcome:
+        hold = self.holds.get(wanted.reservation_id)
+        if hold is None:
+            return UnknownReservation(self.sku)
+        if (hold.state, hold.order) != ("allocated", wanted.order_reference):
+            return Ended(self.sku, hold.state)  # type: ignore[arg-type]
+        left = hold.left
+        if left:
+            hold.cancelled = dict(left)
+        if not hold.shipped:
+            hold.state = "released"
+        return Deallocated(self.sku, wanted.reservation_id, left, replayed=not left)
 
     def _move(self, warehouse_id: str, units: int) -> Outcome:
         self.on_hand[warehouse_id] = self.on_hand.get(warehouse_id, 0) + units
