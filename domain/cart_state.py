@@ -144,14 +144,14 @@ def reconcile(cart: KeptCart, live: Sequence[Hold], now_us: int) -> Reconciled:
     extra: list[Hold] = []
     doubtful: list[str] = []
     for sku, line in cart.lines.items():
-        hold = _choose(holds.get(sku, []), line.reservation_id)
-        if hold is None:
+        named = _choose(holds.get(sku, []), line.reservation_id)
+        if named is None:
             lines[sku] = line
             if not line.ended:
                 doubtful.append(sku)
         else:
-            turn = line.turn if hold.reservation_id == line.reservation_id else line.turn + 1
-            lines[sku] = _follow(line, hold, turn)
+            turn = line.turn if named.reservation_id == line.reservation_id else line.turn + 1
+            lines[sku] = _follow(line, named, turn)
     for sku, found in holds.items():
         if sku not in lines:
             lines[sku] = new_line(cart, max(found, key=_latest), cart.floor)

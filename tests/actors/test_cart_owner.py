@@ -416,6 +416,51 @@ async def test_two_owners_who_hold_the_same_sku_end_with_one_hold(rig: CartRig) 
     assert rig.live() == {"LAMP": [2]}
 
 
+async def test_two_owners_who_both_begin_a_cart_end_with_one_hold_for_each_line(rig: CartRig) -> None:
+    twin = rig.make_owner()
+
+    async def the_twin_holds_first(_: object) -> None:
+        rig.inventory.before_send = None
+        await twin.submit([SetQuantities(USER, (("LAMP", 3),))])
+
+    rig.inventory.before_send = the_twin_holds_first
+    answer = cart_in(await rig.put(LAMP=2))
+
+    assert quantities(answer) == {"LAMP": 2}
+    assert rig.live() == {"LAMP": [2]}
+    assert rig.owner.counters.released == 1
+
+
+async def test_a_lost_answer_s_hold_that_has_ended_since_is_not_taken_for_a_live_one(rig: CartRig) -> None:
+    await rig.put(PEN=1)
+    rig.inventory.lost_after = {"LAMP"}
+    await rig.put(LAMP=2)
+    rig.inventory.lost_after = set()
+    lost = rig.inventory.sent[-1]
+    assert isinstance(lost, Reserve)
+    await rig.inventory.send(Release(lost.reservation_id, "LAMP"))
+
+    answer = cart_in(await rig.put(LAMP=2))
+
+    assert rig.live() == {"PEN": [1], "LAMP": [2]}
+    assert [line.reservation_id for line in answer.lines if line.sku == "LAMP"] != [lost.reservation_id]
+
+
+async def test_ids_that_were_used_before_redis_forgot_are_not_used_again(rig: CartRig) -> None:
+    await rig.put(LAMP=2)
+    old = dict(rig.shelves.carts)
+    await rig.put(LAMP=4)
+    await rig.put(LAMP=0)
+    rig.shelves.restart()
+    rig.shelves.carts.update(old)
+
+    rig.inventory.sent.clear()
+    cart_in(await rig.put(LAMP=4))
+
+    assert rig.live() == {"LAMP": [4]}
+    assert len(rig.inventory.sent) == 1
+
+
 async def test_a_slow_product_holds_up_nobody_else_s_cart() -> None:
     rig = CartRig(clock_us, CartLimits(answer_seconds_max=0.5))
     await rig.start()
