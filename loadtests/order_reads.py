@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from domain.identity import encode_reservation_id
-from loadtests.purchase_check import LineAccount, OrderAccount
+from loadtests.purchase_accounts import LineAccount, OrderAccount
 from loadtests.shop_client import READS_IN_FLIGHT_MAX, ShopClient
 
 PAGE_LIMIT = 100

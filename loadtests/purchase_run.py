@@ -17,7 +17,8 @@ from loadtests.answers import Answer
 from loadtests.discrepancies import Findings
 from loadtests.drop_run import SETTLE_SECONDS, DropRehearsal, RushResult, rehearse
 from loadtests.order_reads import OrderReads, OrderTold
-from loadtests.purchase_check import OrderAccount, PurchaseTruth, SkuAccount, check_purchases
+from loadtests.purchase_accounts import OrderAccount, PurchaseTruth, SkuAccount
+from loadtests.purchase_check import check_purchases
 from loadtests.rush_record import PurchasePlan
 from loadtests.scenarios import SCENARIOS
 from loadtests.shop_client import ShopAccess, ShopClient

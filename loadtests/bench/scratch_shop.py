@@ -17,7 +17,7 @@ import httpx
 import msgspec
 from rich.console import Console
 
-START_SECONDS_MAX = 120.0
+START_SECONDS_MAX = 300.0
 STOP_SECONDS_MAX = 60.0
 
 

@@ -7,14 +7,8 @@ import pytest
 
 from loadtests.answers import Answer
 from loadtests.discrepancies import StockTotals
-from loadtests.purchase_check import (
-    LineAccount,
-    OrderAccount,
-    PurchaseReport,
-    PurchaseTruth,
-    SkuAccount,
-    check_purchases,
-)
+from loadtests.purchase_accounts import LineAccount, OrderAccount, PurchaseTruth, SkuAccount
+from loadtests.purchase_check import PurchaseReport, check_purchases
 
 EXPIRES = "2030-01-01T00:15:00Z"
 OPENED_AT = 1893456000.0

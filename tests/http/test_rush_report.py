@@ -4,9 +4,11 @@ from html.parser import HTMLParser
 
 from loadtests.answer_check import check_answers
 from loadtests.answers import Answer
+from loadtests.purchase_check import check_purchases
 from loadtests.report import render_report
-from loadtests.rush_record import DropPlan, RushRecord, StockSample, measure_rush
+from loadtests.rush_record import DropPlan, PurchasePlan, RushRecord, StockSample, measure_rush
 from loadtests.svg_plots import round_up
+from tests.http import test_purchase_check as purchases
 from tests.http.test_answer_check import promised, refused, truth_after, unanswered
 
 VOID = frozenset({"meta", "link", "img", "br", "hr"})
@@ -87,3 +89,34 @@ def test_figures_count_a_replay_once() -> None:
 
 def test_axes_end_on_round_figures() -> None:
     assert [round_up(value) for value in (0, 0.7, 1, 180, 999, 1000, 2300)] == [1, 1, 1, 200, 1000, 1000, 2500]
+
+
+def test_a_report_of_purchases_tells_the_money_and_each_step() -> None:
+    answers = [*purchases.HISTORY, purchases.paid(1, replayed=True, attempt=1)]
+    record = RushRecord(
+        sku="TV",
+        title="A drop, browsed, held and paid for",
+        plan=PurchasePlan(shoppers=3, units=3, seconds=5.0),
+        answers=answers,
+        stock=[StockSample(at_s=0.0, remaining=3), StockSample(at_s=0.3, remaining=0)],
+        check=check_purchases(answers, purchases.truth_of(purchases.ORDERS)),
+        started_at="2030-01-01 00:00:00 UTC",
+    )
+
+    text = render_report(record)
+
+    assert Document(text).loads == []
+    assert "3 of 3 sold or back on the shelf" in text
+    assert "Money: 15.00 captured, 0.00 refunded, and it balances" in text
+    assert "offered less what was paid for" in text
+    assert "checkout, 3 requests" in text
+
+
+def test_figures_of_purchases_count_an_order_once_and_each_step_by_itself() -> None:
+    figures = measure_rush([*purchases.HISTORY, purchases.paid(1, replayed=True, attempt=1, latency_ms=300.0)])
+
+    assert (figures.purchases, figures.purchases_busiest_second, figures.replays) == (2, 2, 1)
+    assert [(step.call, step.requests, step.p99_ms) for step in figures.steps] == [
+        ("cart", 3, 0.0),
+        ("checkout", 3, 300.0),
+    ]
