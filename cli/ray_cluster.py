@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import tempfile
 import warnings
@@ -24,6 +25,7 @@ NAMESPACE = "doorbuster"
 _CLASS_NAME = re.compile(r"^(?:\w+\.)+\w+: ")
 """What Ray puts before the message of an error that came from another process."""
 _START_ATTEMPTS_MAX = 2
+_REACH_SECONDS_MAX = 3.0
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _CPUS_MIN = 4
 """Logical CPUs that Ray hands out in fractions; fewer leave no room for owners, replicas and Serve's own actors."""
@@ -62,12 +64,22 @@ def joined_cluster(instance: RunningInstance) -> Iterator[None]:
     if loaded is not None and loaded.is_initialized():
         yield
         return
+    _check_reachable(instance.ray_address)
     apply_environment(instance.ray_environment)
     _initialise(address=instance.ray_address, _node_ip_address=LOOPBACK)
     try:
         yield
     finally:
         leave_cluster()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `ServerFault` unless somebody listens there: Ray itself would wait for many minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_REACH_SECONDS_MAX).close()
+    except OSError as error:
+        raise ServerFault("the shop's Ray cluster does not answer: the shop is starting or stopping") from error
 
 
 def leave_cluster() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.data_directory import DataDirectory
+from cli.data_directory import DataDirectory, RunningInstance
 
 _ROOT = Path(__file__).parents[2]
 
@@ -42,6 +42,18 @@ def test_a_command_for_a_running_shop_says_how_to_start_one(command: list[str], 
 
     _assert_one_line(done, "no shop is running", "doorbuster up")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_shop_that_is_stopping_is_told_rather_than_waited_for(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path)
+    with directory.locked(), socket.create_server(("127.0.0.1", 0)) as listening:
+        gone = listening.getsockname()[1]
+        listening.close()
+        directory.announce(_instance(ray_address=f"127.0.0.1:{gone}"))
+
+        done = _run("status", "--data-dir", str(tmp_path))
+
+    _assert_one_line(done, "starting or stopping")
 
 
 def test_an_unknown_command_is_named() -> None:
@@ -90,3 +102,24 @@ def test_the_version_is_also_there_for_programs() -> None:
     done = _run("version", "--json")
 
     assert set(json.loads(done.stdout)) == {"version"}
+
+
+def _instance(ray_address: str) -> RunningInstance:
+    return RunningInstance(
+        pid=1,
+        url="http://127.0.0.1:1",
+        database_url="",
+        redis_url="",
+        hold_seconds=900,
+        owner_count=1,
+        customer_owner_count=1,
+        operator_email="",
+        operator_password="",
+        providers=[],
+        payment_routes="",
+        postgres_pid=None,
+        valkey_pid=None,
+        ray_address=ray_address,
+        ray_environment={},
+        ray_directory=str(Path("/nowhere")),
+    )
