@@ -8,8 +8,20 @@ from typing import Any
 import msgspec
 
 from actors.inventory_client import InventoryClient
-from domain.commands import Allocate, Command, OpenDrop, Release, Reserve, Restock, Shrink
-from domain.outcomes import Busy, Outcome, Reserved
+from domain.commands import (
+    Allocate,
+    Command,
+    Deallocate,
+    Extend,
+    OpenDrop,
+    Release,
+    Replace,
+    Reserve,
+    Restock,
+    Ship,
+    Shrink,
+)
+from domain.outcomes import Allocated, Busy, Outcome, Reserved
 from tests.simulation.witness import Witness
 from tests.virtual_time import clock_us
 
@@ -35,7 +47,7 @@ class Crowd:
         self._skus = skus
         self._hold_seconds = hold_seconds
         self._customers = [bytes([65 + number]) * 16 for number in range(CUSTOMERS)]
-        self._done: list[Command] = []
+        self._done: list[Reserve | Replace] = []
         self.is_open = True
 
     def people(self) -> list[Coroutine[Any, Any, None]]:
@@ -48,7 +60,8 @@ class Crowd:
 
     async def ask(self, command: Command) -> Outcome:
         """Send a command through one of the replicas and have the answer checked."""
-        known = None if isinstance(command, Release | Allocate) else self._witness.first_answer(command)
+        known = None if isinstance(command, Release | Allocate | Extend) else self._witness.first_answer(command)
+        self._witness.see_question(command)
         outcome = await self._random.choice(self._replicas).send(command)
         self._witness.see_answer(command, outcome, known)
         return outcome
@@ -78,15 +91,43 @@ class Crowd:
     async def _shop(self) -> None:
         random = self._random
         sku = self._skus[min(int(random.expovariate(0.7)), len(self._skus) - 1)]
-        wanted = Reserve(random.randbytes(16), sku, random.choice([1, 1, 1, 2, 3]), random.choice(self._customers))
+        quantity, customer_id = random.choice([1, 1, 1, 2, 3]), random.choice(self._customers)
+        wanted = Reserve(random.randbytes(16), sku, quantity, customer_id, in_cart=random.random() < 0.5)
         outcome = await self._often_twice(wanted)
         if not isinstance(outcome, Reserved):
             return
         self._done = [*self._done[-200:], wanted]
         await asyncio.sleep(self._think_seconds())
-        await self._end(wanted)
+        held: Reserve | Replace = wanted
+        if random.random() < 0.4:
+            held = await self._change_mind(wanted)
+        if random.random() < 0.2:
+            lasts_us = random.choice([1, int(self._hold_seconds * 1_500_000)])
+            await self.insist(Extend(held.reservation_id, held.sku, lasts_us, held.customer_id))
+            await asyncio.sleep(self._think_seconds())
+        await self._end(held)
         if random.random() < 0.2:
             await self._look_back()
+
+    async def _change_mind(self, held: Reserve) -> Reserve | Replace:
+        """Want more or fewer, or log in; sometimes buy or leave the old ones at the same moment."""
+        random = self._random
+        customer_id = held.customer_id if random.random() < 0.8 else random.choice(self._customers)
+        quantity, new_id = random.choice([1, 1, 2, 3, 4]), random.randbytes(16)
+        wanted = Replace(new_id, held.sku, quantity, customer_id, held.reservation_id, held.customer_id, in_cart=True)
+        rivals: list[Command] = [
+            Release(held.reservation_id, held.sku, held.customer_id),
+            Allocate(held.reservation_id, held.sku, f"order-{random.randrange(1_000_000)}", held.customer_id),
+            Replace(random.randbytes(16), held.sku, 1, held.customer_id, held.reservation_id),
+        ]
+        if random.random() < 0.2:
+            outcome, _ = await asyncio.gather(self._often_twice(wanted), self.insist(random.choice(rivals)))
+        else:
+            outcome = await self._often_twice(wanted)
+        if not isinstance(outcome, Reserved):
+            return held
+        self._done = [*self._done[-200:], wanted]
+        return wanted
 
     def _think_seconds(self) -> float:
         random = self._random
@@ -94,29 +135,49 @@ class Crowd:
             return self._hold_seconds + random.gauss(0.0, 0.02)
         return random.expovariate(2.0)
 
-    async def _end(self, held: Reserve) -> None:
+    async def _end(self, held: Reserve | Replace) -> None:
         random = self._random
         order = f"order-{random.randrange(1_000_000)}"
         buy = Allocate(held.reservation_id, held.sku, order, held.customer_id)
         leave = Release(held.reservation_id, held.sku, held.customer_id)
-        choice = random.random()
+        choice, outcome = random.random(), None
         if choice < 0.15:
-            await self.insist(buy)
+            outcome = await self.insist(buy)
         elif choice < 0.55:
             await self.insist(leave)
         elif choice < 0.75:
-            await asyncio.gather(self.insist(buy), self.insist(leave))
+            outcome, _ = await asyncio.gather(self.insist(buy), self.insist(leave))
         elif choice < 0.8:
-            await asyncio.gather(self.insist(buy), self.insist(msgspec.structs.replace(buy, order_reference="other")))
+            other = msgspec.structs.replace(buy, order_reference="other")
+            outcome, _ = await asyncio.gather(self.insist(buy), self.insist(other))
+        if isinstance(outcome, Allocated):
+            await self._serve_order(buy)
+
+    async def _serve_order(self, bought: Allocate) -> None:
+        """Ship some of it, all of it or more than it; take the rest back, or both at once."""
+        random = self._random
+        order = (bought.sku, bought.reservation_id, bought.order_reference)
+        parcels = [Ship(random.randbytes(16), *order, random.choice([1, 1, 2])) for _ in range(random.randint(0, 3))]
+        cancellation = Deallocate(random.randbytes(16), *order)
+        for parcel in parcels:
+            await self._often_twice(parcel)
+            if random.random() < 0.1:
+                await self.insist(msgspec.structs.replace(parcel, quantity=parcel.quantity + 1))
+        choice = random.random()
+        if choice < 0.3:
+            await self._often_twice(cancellation)
+        elif choice < 0.5:
+            late = Ship(random.randbytes(16), *order, 1)
+            await asyncio.gather(self._often_twice(late), self._often_twice(cancellation))
 
     async def _look_back(self) -> None:
         """Send something old again, as it was or changed."""
         old = self._random.choice(self._done)
-        if self._random.random() < 0.3 and isinstance(old, Reserve):
+        if self._random.random() < 0.3:
             await self.insist(msgspec.structs.replace(old, quantity=old.quantity + 1))
         else:
             outcome = await self.insist(old)
-            assert not isinstance(old, Reserve) or isinstance(outcome, Reserved | Busy), outcome
+            assert isinstance(outcome, Reserved | Busy), outcome
 
     async def _stock(self) -> None:
         random = self._random

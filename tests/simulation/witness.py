@@ -1,24 +1,39 @@
 """Holds what happens in a simulation against the rules: each commit, each publication, each answer, each pause."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from domain.audit import check_copy, check_tables
-from domain.commands import Allocate, Command, OpenDrop, Release, Reserve, Restock, Shrink
+from domain.commands import (
+    Allocate,
+    Command,
+    Deallocate,
+    Extend,
+    OpenDrop,
+    Release,
+    Replace,
+    Reserve,
+    Restock,
+    Ship,
+    Shrink,
+)
 from domain.errors import Unavailable
 from domain.outcomes import (
     Allocated,
     Busy,
     Conflict,
+    Deallocated,
     DropClosed,
     DropOpened,
     DropOverlap,
     Ended,
+    Extended,
     InsufficientStock,
     LimitReached,
     Outcome,
     Released,
     Reserved,
+    Shipped,
     SoldOut,
     StockChanged,
     Totals,
@@ -41,6 +56,12 @@ class Witness:
         self.taken_by: dict[tuple[bytes, bytes], int] = defaultdict(int)
         self.totals_at: dict[tuple[str, int], Totals] = {}
         self.first_answers: dict[tuple[str, bytes], Outcome] = {}
+        self.begun_in: dict[tuple[str, bytes], int] = {}
+        self.released_in: dict[tuple[str, bytes], int] = {}
+        self.wanted_gone: dict[tuple[str, bytes], set[bytes]] = defaultdict(set)
+        """By reservation: who was asked to give it back, each by the id of the new hold, or b"" for a release."""
+        self._extended: set[tuple[str, bytes]] = set()
+        self._commits = 0
         self.violations: list[str] = []
         """Commits and publications that should not have been; kept here, because owners survive what is raised."""
 
@@ -51,8 +72,12 @@ class Witness:
         self._check_fence(changes)
         now_us = clock_us()
         touched = set()
+        self._commits += 1
         for row in changes.begun:
             self._count_drop(row, 1)
+            self.begun_in[row.sku, row.reservation_id] = self._commits
+        for longer in changes.extended:
+            self._extended.add((longer.sku, longer.reservation_id))
         for end in changes.ended:
             row = self.tables.reservations[end.sku][end.reservation_id, end.warehouse_id]
             if end.state == "expired":
@@ -60,6 +85,13 @@ class Witness:
                 self.journal.count("lapsed")
             if end.state != "allocated":
                 self._count_drop(row, -1)
+            if end.state == "released":
+                self.released_in[end.sku, end.reservation_id] = self._commits
+        for each in changes.fulfilled:
+            row = self.tables.reservations[each.sku][each.reservation_id, each.warehouse_id]
+            self._expect(row.shipped + row.cancelled <= row.quantity, f"{row.sku}: more left than was owed")
+            if row.drop_id:
+                self.taken_by[row.drop_id, row.customer_id] -= each.cancelled
         self._check_limits(changes)
         for entry in changes.ledger:
             touched.add(entry.sku)
@@ -74,6 +106,12 @@ class Witness:
             current = {partition_id: self.tables.partitions[partition_id].epoch}
             is_owner = changes.fence.items() >= current.items() and entry.epoch == current[partition_id]
             self._expect(is_owner, f"{entry.sku}: someone who does not own it has written")
+
+        for longer in changes.extended:
+            partition_id = self.tables.skus[longer.sku]
+            current_epoch = self.tables.partitions[partition_id].epoch
+            is_owner = changes.fence.get(partition_id) == current_epoch
+            self._expect(is_owner, f"{longer.sku}: someone who does not own it has extended a hold")
 
     def _expect(self, holds: bool, broken: str) -> None:
         if not holds:
@@ -101,6 +139,13 @@ class Witness:
 
     # --- answers ---
 
+    def see_question(self, command: Command) -> None:
+        """Remember who may have given a hold back."""
+        if isinstance(command, Release):
+            self.wanted_gone[command.sku, command.reservation_id].add(b"")
+        elif isinstance(command, Replace):
+            self.wanted_gone[command.sku, command.replaced_id].add(command.reservation_id)
+
     def first_answer(self, command: Command) -> Outcome | None:
         """Return what was done for this id as far as anyone has been told."""
         return self.first_answers.get((command.sku, _id_of(command)))
@@ -115,22 +160,82 @@ class Witness:
         first = self.first_answers.get(key)
         if isinstance(command, Reserve):
             self._see_reserve(command, outcome, first)
+        elif isinstance(command, Replace):
+            self._see_replace(command, outcome, first)
+        elif isinstance(command, Extend):
+            self._see_extension(command, outcome)
         elif isinstance(command, Release | Allocate):
             self._see_end(command, outcome)
+        elif isinstance(command, Ship | Deallocate):
+            self._see_fulfilment(command, outcome)
         else:
             self._see_operation(command, outcome)
-        if first is None and isinstance(outcome, Reserved | StockChanged | DropOpened):
+        if isinstance(outcome, Extended) or (isinstance(outcome, Deallocated) and not outcome.warehouses):
+            return
+        if first is None and isinstance(outcome, Reserved | StockChanged | DropOpened | Shipped | Deallocated):
             self.first_answers[key] = outcome
 
-    def _see_reserve(self, command: Reserve, outcome: Outcome, first: Outcome | None) -> None:
+    def _see_replace(self, command: Replace, outcome: Outcome, first: Outcome | None) -> None:
+        old = (command.sku, command.replaced_id)
+        rows = self.tables.reservation(*old)
+        if isinstance(outcome, Ended):
+            assert outcome.state == "allocated"
+            assert all(row.order_reference for row in rows), "only what an order had can't be replaced"
+            return
+        self._see_reserve(command, outcome, first)
+        if isinstance(outcome, Reserved):
+            assert {row.state for row in rows} <= {"released", "expired"}, "the old hold stands beside the new one"
+            begun, released = self.begun_in[command.sku, command.reservation_id], self.released_in.get(old, 0)
+            assert released <= begun, "the old hold was given back after the new one stood"
+            if released and self.wanted_gone[old] == {command.reservation_id}:
+                assert released == begun, "the old hold was given back before the new one stood"
+
+    def _see_extension(self, command: Extend, outcome: Outcome) -> None:
+        rows = self.tables.reservation(command.sku, command.reservation_id)
+        if isinstance(outcome, Extended):
+            assert {row.expires_at_us >= outcome.expires_at_us for row in rows} == {True}, "it lasts as long as told"
+            assert sum(row.quantity for row in rows) == outcome.quantity
+        else:
+            assert isinstance(outcome, Ended), outcome
+            assert {row.state for row in rows} == {outcome.state} or outcome.state == "allocated"
+
+    def _see_fulfilment(self, command: Ship | Deallocate, outcome: Outcome) -> None:
+        """Check what became of units that were allocated, and so answered, before this was asked."""
+        rows = self.tables.reservation(command.sku, command.reservation_id)
+        written = self.tables.operations.get((command.sku, command.operation_id))
+        assert {row.order_reference for row in rows} == {command.order_reference}
+        if isinstance(outcome, Deallocated) and not outcome.warehouses:
+            assert written is None, "giving back nothing is no operation"
+            assert sum(row.owed for row in rows) == 0
+        elif isinstance(outcome, Shipped | Deallocated):
+            assert written is not None
+            assert written.command == command
+            assert isinstance(written.outcome, Shipped | Deallocated)
+            assert written.outcome.warehouses == outcome.warehouses, "done once, as told"
+        elif isinstance(outcome, Conflict):
+            assert written is not None
+            assert written.command != command
+        elif isinstance(outcome, InsufficientStock):
+            assert isinstance(command, Ship)
+            assert sum(row.owed for row in rows) <= outcome.available < command.quantity
+        else:
+            assert isinstance(outcome, Ended), outcome
+            assert outcome.state == "released"
+            assert {(row.state, row.owed, row.shipped) for row in rows} == {("released", 0, 0)}
+
+    def _see_reserve(self, command: Reserve | Replace, outcome: Outcome, first: Outcome | None) -> None:
         rows = self.tables.reservation(command.sku, command.reservation_id)
         if isinstance(outcome, Reserved):
             assert outcome.quantity == command.quantity
             assert outcome.warehouses == tuple((row.warehouse_id, row.quantity) for row in rows), "held once, as told"
             assert {row.customer_id for row in rows} == {command.customer_id}
-            assert {(row.expires_at_us, row.drop_id) for row in rows} == {(outcome.expires_at_us, outcome.drop_id)}
+            assert {(row.drop_id, row.in_cart) for row in rows} == {(outcome.drop_id, command.in_cart)}
+            assert {row.expires_at_us >= outcome.expires_at_us for row in rows} == {True}
+            is_extended = (command.sku, command.reservation_id) in self._extended
+            assert is_extended or {row.expires_at_us for row in rows} == {outcome.expires_at_us}
             if isinstance(first, Reserved):
-                assert (first.expires_at_us, first.warehouses) == (outcome.expires_at_us, outcome.warehouses)
+                assert first.warehouses == outcome.warehouses
+                assert first.expires_at_us == outcome.expires_at_us or is_extended
         elif isinstance(outcome, Conflict):
             held = {(sum(row.quantity for row in rows), row.customer_id) for row in rows}
             assert held - {(command.quantity, command.customer_id)}, "a conflict needs another payload"
@@ -145,7 +250,7 @@ class Witness:
                 (drop.opened.starts_at_us, drop.opened.ends_at_us) for drop in drops
             }
 
-    def _see_limit(self, command: Reserve, outcome: LimitReached) -> None:
+    def _see_limit(self, command: Reserve | Replace, outcome: LimitReached) -> None:
         for drop_id, drop in self.tables.drops[command.sku].items():
             rows = self.tables.reservations[command.sku].values()
             ever = sum(
@@ -162,7 +267,9 @@ class Witness:
             assert isinstance(command, Allocate)
             assert states == {("allocated", command.order_reference)}, "the units are owed to the order"
         elif isinstance(outcome, Released):
-            assert states == {(outcome.state, "")}
+            is_given_back = any(row.cancelled for row in rows)
+            assert {state for state, _ in states} == {outcome.state}
+            assert is_given_back or states == {(outcome.state, "")}
             assert outcome.state in ("released", "expired")
         elif isinstance(outcome, Ended):
             assert {state for state, _ in states} == {outcome.state}, "how a hold ended never changes"
@@ -209,6 +316,7 @@ class Witness:
             if isinstance(outcome, Reserved):
                 rows = self.tables.reservation(sku, reservation_id)
                 assert sum(row.quantity for row in rows) == outcome.quantity, "an answered hold is there once"
+        self._audit_orders()
         for sku, entries in self.tables.ledger.items():
             begun: dict[bytes, set[int]] = defaultdict(set)
             for entry in entries.values():
@@ -216,6 +324,22 @@ class Witness:
                     for reservation_id in entry.operation_ids:
                         begun[reservation_id].add(entry.at_us)
             assert all(len(times) == 1 for times in begun.values()), f"{sku}: an id was held twice"
+
+    def _audit_orders(self) -> None:
+        """Hold what left by the operations against what left by the reservations."""
+        shipped: Counter[tuple[str, bytes]] = Counter()
+        cancelled: Counter[tuple[str, bytes]] = Counter()
+        for written in self.tables.operations.values():
+            if isinstance(written.outcome, Shipped | Deallocated):
+                units = sum(units for _, units in written.outcome.warehouses)
+                counts = shipped if isinstance(written.outcome, Shipped) else cancelled
+                counts[written.outcome.sku, written.outcome.reservation_id] += units
+        for sku, rows in self.tables.reservations.items():
+            for reservation_id in {each for each, _ in rows}:
+                parts = self.tables.reservation(sku, reservation_id)
+                key = (sku, reservation_id)
+                assert sum(part.shipped for part in parts) == shipped[key], f"{sku}: parcels do not add up"
+                assert sum(part.cancelled for part in parts) == cancelled[key], f"{sku}: what came back does not add up"
 
 
 class Copies:
@@ -253,6 +377,6 @@ def _totals(snapshot: StockSnapshot) -> Totals:
 
 
 def _id_of(command: Command) -> bytes:
-    if isinstance(command, Reserve | Release | Allocate):
+    if isinstance(command, Reserve | Release | Allocate | Replace | Extend):
         return command.reservation_id
     return command.drop_id if isinstance(command, OpenDrop) else command.operation_id
