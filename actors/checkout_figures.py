@@ -26,6 +26,8 @@ class CheckoutLimits:
     backoff_seconds_max: float = 1.0
     stuck_seconds: float = 5.0
     """An order that can't go on is left alone for this long."""
+    report_seconds: float = 60.0
+    """An order that stays stuck is logged so often."""
     drain_seconds_max: float = 3.0
     """At the end orders under way have this long to come to rest; the rest goes on at the next start."""
     order_numbers_block: int = 1_000

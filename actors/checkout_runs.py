@@ -60,6 +60,7 @@ class CheckoutRuns:
         self._versions: dict[bytes, int] = {}
         self._challenged: dict[bytes, int] = {}
         self._stuck: dict[bytes, int] = {}
+        self._reported: dict[bytes, int] = {}
 
     # --- commands ---
 
@@ -102,7 +103,8 @@ class CheckoutRuns:
         if order is None:
             ticket.settle(Busy("the order can't be read", 1.0))
             return
-        if not order.is_open and not isinstance(command, ReviewPayment):
+        is_waiting = self._stuck.get(order.order_id, 0) > self._desk.clock_us() and isinstance(command, PlaceOrder)
+        if is_waiting or not (order.is_open or isinstance(command, ReviewPayment)):
             decision = decide(order, command)
             if not isinstance(decision, Event):
                 ticket.settle(decision)
@@ -129,7 +131,7 @@ class CheckoutRuns:
         """Return those of the open orders that are to be resumed now."""
         now_us = self._desk.clock_us()
         is_open = set(order_ids)
-        for waiting in (self._challenged, self._stuck):
+        for waiting in (self._challenged, self._stuck, self._reported):
             for gone in [each for each in waiting if each not in is_open]:
                 del waiting[gone]
         self._count_waiting()
@@ -302,8 +304,11 @@ class CheckoutRuns:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _leave_stuck(self, order_id: bytes, step: str, reason: str) -> None:
-        _log.warning("an order is stuck", action="order_stuck", order_id=order_id.hex(), step=step, reason=reason)
-        self._stuck[order_id] = self._desk.clock_us() + int(self._desk.limits.stuck_seconds * 1e6)
+        now_us, limits = self._desk.clock_us(), self._desk.limits
+        if self._reported.get(order_id, 0) <= now_us:
+            self._reported[order_id] = now_us + int(limits.report_seconds * 1e6)
+            _log.warning("an order is stuck", action="order_stuck", order_id=order_id.hex(), step=step, reason=reason)
+        self._stuck[order_id] = now_us + int(limits.stuck_seconds * 1e6)
         self._count_waiting()
 
     def _count_waiting(self) -> None:

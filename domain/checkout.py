@@ -11,7 +11,7 @@ from typing import ClassVar
 from domain.identity import keyed_id
 from domain.order import Order
 from domain.order_payment import Payment
-from domain.orders import InventoryReplaced, OrderLine, Shipment
+from domain.orders import InventoryReplaced, OrderCancelled, OrderLine, Shipment
 
 PAYING_SECONDS = 120
 """Holds last at least this long from when a provider is asked for money."""
@@ -142,6 +142,9 @@ _REQUEST_PAYMENT, _ALLOCATE, _RELEASE, _FAIL, _DEALLOCATE = (
 )
 
 
+_DECIDED = frozenset({InventoryReplaced, OrderCancelled})
+
+
 def next_step(order: Order, now_us: int) -> Step | None:
     """Return what to do next for an order; None when it is not open."""
     if order.paid_with is not None:
@@ -163,12 +166,11 @@ def to_review(order: Order) -> list[AskProvider]:
 def must_be_durable(order: Order, step: Step) -> bool:
     """Say whether all that is recorded has to be stored before a step is taken.
 
-    Units taken again are allocated only after that: an owner that has been replaced without knowing it can't claim
-    units for an order that its successor has given up.
+    What was decided is stored before anything follows from it; what a provider or the inventory can tell again may
+    wait. Units that were taken again are allocated only after that too: an owner that has been replaced without
+    knowing it can't claim them for an order that its successor has given up.
     """
-    if type(step) is AllocateStock:
-        return any(type(stored.event) is InventoryReplaced for stored in order.uncommitted)
-    return step.needs_durable
+    return step.needs_durable or any(type(stored.event) in _DECIDED for stored in order.uncommitted)
 
 
 def payment_key(order: Order) -> str:

@@ -95,13 +95,13 @@ class SimpleCarts:
 class Warehouse:
     """The inventory owner, as an `Inventory`."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold_seconds: float = HOLD_SECONDS) -> None:
         self.tables = InventoryTables()
         for sku in PRICES:
             self.tables.register(sku)
         self.tables.place(dict.fromkeys(range(PARTITION_COUNT), "owner-0"))
         store = MemoryInventoryStore(self.tables, "owner-0", 1)
-        self.owner = InventoryOwner(store, _NoReaders(), clock_us=clock_us, hold_seconds=HOLD_SECONDS)
+        self.owner = InventoryOwner(store, _NoReaders(), clock_us=clock_us, hold_seconds=hold_seconds)
         self.answers: dict[type, list[Outcome]] = {}
         """Answers to be given instead, by the type of command."""
         self.sent: list[Command] = []
