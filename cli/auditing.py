@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -75,7 +75,7 @@ async def _audit_stock(
 
 async def _audit_money(instance: RunningInstance, *, show_progress: bool) -> MoneyReport:
     engine = engine_settings(instance)
-    with closing(ConnectedProviders(engine.providers, engine.payment_routes, time.monotonic)) as providers:
+    async with ConnectedProviders(engine.providers, engine.payment_routes, time.monotonic) as providers:
         named = [providers.named(name) for name in providers.names()]
         async with _open_pool(instance) as pool:
             audit = MoneyAudit(MoneyAuditReads(pool), AuditReads(pool), named)

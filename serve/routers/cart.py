@@ -85,6 +85,7 @@ async def delete_item(shop: ShopHere, request: Request, sku: SkuInPath, key: Ide
 
 @router.get(
     "/events",
+    status_code=200,
     response_class=EventStreamResponse,
     responses={
         200: {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},

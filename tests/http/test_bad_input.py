@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from tests.http.shop_in_process import PASSWORD, RunningShop, product_body
+from tests.http.test_checkout_calls import BODY as CHECKOUT
 from tests.http.test_shop_calls import assert_problem, drop_body
 
 MISSING = object()
@@ -35,6 +36,12 @@ RESTOCK: dict[str, list[Any]] = {
     "warehouse_id": [*NOT_TEXT, MISSING, "", "a b", "a:b", "x" * 65],
     "quantity": NOT_COUNT,
 }
+VISIBLE: list[Any] = [*NOT_TEXT, MISSING, "", " "]
+PARCEL_ITEMS: list[Any] = [
+    *(None, 1, "a", {}, [1], [None], [{}], [{"sku": "LAMP"}], [{"quantity": 1}], [{"sku": "a/b", "quantity": 1}]),
+    *([{"sku": "LAMP", "quantity": wrong}] for wrong in NOT_COUNT if wrong is not MISSING),
+    *([{"sku": "LAMP", "quantity": 1, "x": 1}], [{"sku": "LAMP", "quantity": 1}] * 101),
+]
 CALLS: dict[str, dict[str, list[Any]]] = {
     "POST /v1/sessions": {
         "email": [*NOT_TEXT, MISSING, "", "ada", "ada@", "ä@b.c"],
@@ -60,6 +67,23 @@ CALLS: dict[str, dict[str, list[Any]]] = {
         "quantity": NOT_COUNT,
         "limit_per_customer": [*NOT_COUNT, 1001],
     },
+    "POST /v1/checkouts": {
+        "payment_method": [None, 1, "tok_visa", True, [], MISSING, {"token": "tok_visa", "x": 1}],
+        "payment_method.token": [*VISIBLE, "a b", "ä", "tok_visa\n", "x" * 201],
+        "payment_method.type": [*NOT_TEXT, "", "Card", "1st", "card\n", "x" * 33],
+        "shipping_address": [None, 1, "Berlin", True, [], {}, MISSING],
+        "shipping_address.name": [*VISIBLE, "x" * 201],
+        "shipping_address.line1": VISIBLE,
+        "shipping_address.city": VISIBLE,
+        "shipping_address.postal_code": VISIBLE,
+        "shipping_address.country": [*VISIBLE, "de", "D", "DEU", "D1", "DE\n", "ÄÖ"],
+        "shipping_address.region": NOT_TEXT,
+    },
+    "POST /v1/orders/{order}/shipments": {
+        "carrier": [*VISIBLE, "x" * 101],
+        "tracking_number": [*VISIBLE, "x" * 101],
+        "items": PARCEL_ITEMS,
+    },
 }
 NOT_JSON = [
     b"",
@@ -83,6 +107,7 @@ class Bench:
         self.running = running
         self.headers: dict[str, str] = {}
         self.names: dict[str, str] = {}
+        self.sent = 0
 
     async def set_up(self) -> None:
         self.headers = await self.running.user("operator")
@@ -91,7 +116,14 @@ class Bench:
         held = await client.post("/v1/reservations", json={"sku": "LAMP", "quantity": 1}, headers=self.headers)
         user = {"email": "bob@example.com", "password": PASSWORD, "name": "Bob"}
         registered = await client.post("/v1/users", json=user)
-        self.names = {"user": registered.json()["user_id"], "held": held.json()["reservation_id"]}
+        await client.put("/v1/cart/items/LAMP", json={"quantity": 1}, headers=self.headers)
+        bought = await self.send("POST /v1/checkouts", json.dumps(CHECKOUT).encode())
+        await client.put("/v1/cart/items/LAMP", json={"quantity": 1}, headers=self.headers)
+        self.names = {
+            "user": registered.json()["user_id"],
+            "held": held.json()["reservation_id"],
+            "order": bought.json()["order_id"],
+        }
 
     def body(self, call: str) -> dict[str, Any]:
         units = {"warehouse_id": "main", "quantity": 1}
@@ -106,16 +138,22 @@ class Bench:
             "POST /v1/reservations": {"sku": "LAMP", "quantity": 1},
             "POST /v1/reservations/{held}/allocate": {"order_reference": "order-1"},
             "POST /v1/drops": drop_body("LAMP", self.running),
+            "POST /v1/checkouts": CHECKOUT | {"payment_method": {"token": "tok_visa", "type": "card"}},
+            "POST /v1/orders/{order}/shipments": {"carrier": "DHL", "tracking_number": "JD-1", "items": []},
         }[call]
 
     async def send(self, call: str, body: bytes) -> Any:
         method, path = call.split(" ")
         headers = self.headers | {"Content-Type": "application/json"}
+        if path == "/v1/checkouts":
+            self.sent += 1
+            headers["Idempotency-Key"] = f"key-{self.sent}"
         return await self.running.client.request(method, path.format(**self.names), content=body, headers=headers)
 
     async def everything(self) -> list[Any]:
         """Return all that a call could have changed."""
-        tables = ("skus", "products", "users", "user_emails", "idempotency_keys", "drops", "inventory_ledger")
+        stock = ("skus", "products", "users", "user_emails", "idempotency_keys", "drops", "inventory_ledger")
+        tables = (*stock, "orders", "order_events", "money_postings", "order_outbox")
         url = self.running.shop.pool.conninfo
         async with await psycopg.AsyncConnection.connect(str(url)) as connection:
             return [
@@ -210,6 +248,11 @@ async def test_strange_ids_in_paths_are_unknown_or_invalid(bench: Bench, part: s
         ("DELETE", f"/v1/reservations/{part}"),
         ("GET", f"/v1/drops/{part}"),
         ("GET", f"/v1/audit/inventory?sku={part}"),
+        ("GET", f"/v1/orders/{part}"),
+        ("GET", f"/v1/orders/{part}/events"),
+        ("GET", f"/v1/orders?cursor={part}"),
+        ("POST", f"/v1/orders/{part}/cancellation"),
+        ("POST", f"/v1/orders/{bench.names['order']}/shipments/{part}/delivery"),
     ]
 
     for method, path in calls:
