@@ -24,7 +24,8 @@ STOP_SECONDS_MAX = 60.0
 class ScratchShop:
     """What a running instance says of itself in its directory."""
 
-    def __init__(self, instance: dict[str, Any]) -> None:
+    def __init__(self, instance: dict[str, Any], directory: Path) -> None:
+        self.directory = directory
         self.url: str = instance["url"]
         self.database_url: str = instance["database_url"]
         self.redis_url: str = instance["redis_url"]
@@ -63,7 +64,8 @@ def scratch_shop(console: Console, **settings: str) -> Iterator[ScratchShop]:
     try:
         with console.status("starting a scratch shop"):
             _wait_until_ready(f"http://127.0.0.1:{port}/readyz", process, directory / "up.log")
-        yield ScratchShop(msgspec.json.decode((directory / "data" / "run.json").read_bytes()))
+        data = directory / "data"
+        yield ScratchShop(msgspec.json.decode((data / "run.json").read_bytes()), data)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(STOP_SECONDS_MAX)
