@@ -6,11 +6,14 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from psycopg import AsyncConnection
 
 from domain.errors import Unavailable
 from domain.identity import keyed_id
 from stores.connections import Pool, make_pool
 from stores.idempotency import Answer, Claim, Claimed, Connection, IdempotencyKeys, KeyConflict
+from stores.orders_postgres import PostgresOrderStore
+from tests.contracts.order_samples import NOW_US, created, pending
 
 CLAIM = Claim(b"c" * 16, "key", "reserve", b"payload-1", "LAMP")
 OTHER_PAYLOAD = msgspec.structs.replace(CLAIM, fingerprint=b"payload-2")
@@ -89,6 +92,21 @@ async def test_an_abandoned_key_comes_free_if_its_operation_left_no_trace(keys: 
     assert young == [KeyConflict(), KeyConflict()]
     assert old == [Claimed(2, is_repeated=True), KeyConflict()]
     assert await keys.claim([CLAIM]) == [KeyConflict()]
+
+
+async def test_an_old_key_that_has_an_order_is_never_taken_over(keys: IdempotencyKeys, database_url: str) -> None:
+    paying = Claim(b"c" * 16, "key", "checkout", b"payload-1")
+    await keys.claim([paying])
+    store = PostgresOrderStore(database_url, 0, 1)
+    assert await store.claim()
+    order_id = keyed_id(paying.caller_id, "checkout", "key")
+    await store.commit([created(msgspec.structs.replace(pending(), order_id=order_id))], NOW_US)
+    await store.close()
+
+    async with await AsyncConnection.connect(database_url) as connection:
+        await connection.execute("UPDATE idempotency_keys SET created_at = now() - interval '31 seconds'")
+
+    assert await keys.claim([msgspec.structs.replace(paying, fingerprint=b"payload-2")]) == [KeyConflict()]
 
 
 async def test_a_completed_key_is_never_taken_over(keys: IdempotencyKeys, pool: Pool) -> None:
