@@ -151,6 +151,16 @@ async def test_a_hold_can_be_made_extended_and_ended_in_one_group(shop: Shop, en
     assert desk.stock.reservations[id_of(2)].expires_at_us == NOW_US + LONGER_US
 
 
+async def test_a_hold_can_be_extended_and_ended_in_one_group(shop: Shop) -> None:
+    desk = await open_desk(shop)
+    await desk.do(restock(1, 5), reserve(2), reserve(3))
+
+    await desk.do(extend(2), Release(id_of(2), SKU), extend(3), allocate(3))
+
+    await kept_as_remembered(shop, desk, 2, 3)
+    assert (await desk.load()).totals() == Totals(SKU, 5, 0, 1, 4)
+
+
 async def test_only_the_last_of_several_extensions_counts(shop: Shop) -> None:
     desk = await open_desk(shop)
     await desk.do(restock(1, 5), reserve(2))
