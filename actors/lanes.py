@@ -54,6 +54,8 @@ class ClientLimits:
 
     batch_commands_max: int = 1_024
     calls_in_flight_max: int = 1
+    call_seconds_min: float = 0.0
+    """Calls of one lane start at least this far apart: a call costs the same for one command as for many."""
     queued_commands_max: int = 8_192
     settle_seconds_max: float = 5.0
     backoff_seconds_min: float = 0.01
@@ -71,13 +73,14 @@ class _Pending(Generic[C, A]):
 
 
 class _Lane(Generic[C, A]):
-    __slots__ = ("in_flight", "incarnation", "owner_id", "queue", "scheduled")
+    __slots__ = ("called_at", "in_flight", "incarnation", "owner_id", "queue", "scheduled")
 
     def __init__(self, owner_id: str) -> None:
         self.owner_id = owner_id
         self.incarnation = 0
         self.queue: deque[_Pending[C, A]] = deque()
         self.in_flight = 0
+        self.called_at = float("-inf")
         self.scheduled = False
 
 
@@ -141,20 +144,32 @@ class Lanes(Generic[C, A]):
             return
         lane.incarnation = incarnation
         lane.queue.append(pending)
-        if not lane.scheduled and lane.in_flight < self._limits.calls_in_flight_max:
-            lane.scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush, lane)
+        self._schedule(lane)
+
+    def _schedule(self, lane: _Lane[C, A]) -> None:
+        """Have what has gathered sent: once a turn of the event loop, so requests that came together go together."""
+        if lane.scheduled or lane.in_flight >= self._limits.calls_in_flight_max:
+            return
+        lane.scheduled = True
+        loop = asyncio.get_running_loop()
+        next_call_at = lane.called_at + self._limits.call_seconds_min
+        if next_call_at > loop.time():
+            loop.call_at(next_call_at, self._flush, lane)
+        else:
+            loop.call_soon(self._flush, lane)
 
     def _flush(self, lane: _Lane[C, A]) -> None:
-        """Send what has gathered; runs once a turn of the event loop, so requests that came together go together."""
         lane.scheduled = False
         if self._is_closed:
             return
-        while lane.queue and lane.in_flight < self._limits.calls_in_flight_max:
+        if lane.queue and lane.in_flight < self._limits.calls_in_flight_max:
             batch = self._next_batch(lane.queue)
             if batch:
                 lane.in_flight += 1
+                lane.called_at = asyncio.get_running_loop().time()
                 self._spawn(self._call(lane, batch))
+            if lane.queue:
+                self._schedule(lane)
 
     def _next_batch(self, queue: deque[_Pending[C, A]]) -> list[_Pending[C, A]]:
         """Take what is due from a queue; those whose callers have left or waited too long are not sent at all."""
@@ -179,7 +194,8 @@ class Lanes(Generic[C, A]):
             raise
         finally:
             lane.in_flight -= 1
-            self._flush(lane)
+            if lane.queue and not self._is_closed:
+                self._schedule(lane)
 
     def _settle(self, batch: Sequence[_Pending[C, A]], answers: Sequence[A]) -> None:
         unsettled: list[_Pending[C, A]] = []

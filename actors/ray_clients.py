@@ -21,8 +21,9 @@ from stores.connections import Pool, make_pool
 from stores.customer_owners import CustomerOwners
 from stores.placement import PlacementStore
 
-CART_LIMITS = ClientLimits(calls_in_flight_max=4)
-ORDER_LIMITS = ClientLimits(calls_in_flight_max=16, settle_seconds_max=10.0)
+INVENTORY_LIMITS = ClientLimits()
+CART_LIMITS = ClientLimits(calls_in_flight_max=4, call_seconds_min=0.005)
+ORDER_LIMITS = ClientLimits(calls_in_flight_max=16, call_seconds_min=0.01, settle_seconds_max=10.0)
 """Calls about orders wait for payments, each a little; who waits longest is told that the order is under way."""
 
 

@@ -1,6 +1,7 @@
 """The environment that Ray and Serve read when they start: HAProxy ingress, and paths of an instance's own."""
 
 import os
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from cli.sweeper import MARK
 
 _REPLICA_PORTS = 64
 _SMALL_MACHINE_CORES = 4
+_CONNECTIONS_MAX = 24_000
+_DESCRIPTORS_SPARE = 500
 _HAPROXY_DIRECTORY = "h"
 """Serve puts 56 characters of node id and a socket name after it, and HAProxy stops at 97 in all."""
 
@@ -40,6 +43,7 @@ def ray_environment(directory: Path, token_path: Path, *, drain_seconds: float) 
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc_ports),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc_ports + _REPLICA_PORTS - 1),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(threads),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(_connections_max()),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / _HAPROXY_DIRECTORY / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / _HAPROXY_DIRECTORY / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory / _HAPROXY_DIRECTORY),
@@ -48,6 +52,14 @@ def ray_environment(directory: Path, token_path: Path, *, drain_seconds: float) 
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
     }
+
+
+def _connections_max() -> int:
+    """Return how many connections the proxy may hold: a connection takes two descriptors and half a pipe."""
+    _, descriptors_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors_max == resource.RLIM_INFINITY:
+        return _CONNECTIONS_MAX
+    return max(1, min(_CONNECTIONS_MAX, (descriptors_max - _DESCRIPTORS_SPARE) * 2 // 5))
 
 
 def apply_environment(variables: Mapping[str, str]) -> None:
