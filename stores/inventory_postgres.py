@@ -2,27 +2,21 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from domain.errors import OutcomeUnknown, Rejected, StaleEpoch, Unavailable
+from domain.errors import StaleEpoch, Unavailable
 from domain.money import Money
 from domain.stock import Drop, Line, Reservation, Stock
-from stores import sql_arrays
 from stores.inventory_encoding import COMMIT, STATES, commit_arguments, decode_command, decode_outcome
 from stores.inventory_group import Claim, CommitGroup, FoundOperation
-
-CONNECT_SECONDS_MAX = 3
-COMMIT_SECONDS_MAX = 10.0
-"""A commit without an answer for this long counts as unknown."""
-READ_SECONDS_MAX = 10.0
-STALE_EPOCH = "DB001"
+from stores.owner_connections import READ_SECONDS_MAX, answered, commit_fault, connect_owner, first_line
 
 _CLAIM_OWNER = """
 INSERT INTO inventory_owners AS o (owner_id, incarnation, node, pid)
@@ -103,7 +97,6 @@ _STILL_OWNED = """
 SELECT count(*) FROM inventory_partitions
 JOIN unnest(%(partitions)s::int[], %(epochs)s::bigint[]) AS f (partition_id, epoch) USING (partition_id, epoch)
 """
-T = TypeVar("T")
 
 _SETTINGS = "SELECT set_config('statement_timeout', '10s', false), set_config('jit', 'off', false)"
 
@@ -128,7 +121,7 @@ class PostgresInventoryStore:
             async with asyncio.timeout(READ_SECONDS_MAX):
                 claim = await self._claim(self._writer)
         except (psycopg.Error, TimeoutError) as error:
-            raise Unavailable(f"PostgreSQL refused the claim: {_first_line(error)}") from error
+            raise Unavailable(f"PostgreSQL refused the claim: {first_line(error)}") from error
         self._has_claimed = self._has_claimed or claim is not None
         return claim
 
@@ -198,9 +191,9 @@ class PostgresInventoryStore:
         if connection is None or connection.closed:
             raise Unavailable("no connection to PostgreSQL")
         try:
-            await _within(COMMIT_SECONDS_MAX, connection.execute(COMMIT, frozen, prepare=True, binary=True))
+            await answered(connection.execute(COMMIT, frozen, prepare=True, binary=True))
         except psycopg.Error as error:
-            raise _commit_fault(error) from error
+            raise commit_fault(error) from error
 
     async def confirm(self, epochs: Mapping[int, int]) -> None:
         """Look at the fence on the connection that commits, so that no slow read is in the way."""
@@ -208,10 +201,10 @@ class PostgresInventoryStore:
         if connection is None or connection.closed:
             raise Unavailable("no connection to PostgreSQL")
         try:
-            cursor = await _within(COMMIT_SECONDS_MAX, connection.execute(_STILL_OWNED, _fence(epochs), prepare=True))
+            cursor = await answered(connection.execute(_STILL_OWNED, _fence(epochs), prepare=True))
             row = await cursor.fetchone()
         except psycopg.Error as error:
-            raise _commit_fault(error) from error
+            raise commit_fault(error) from error
         if row is None or row[0] != len(epochs):
             raise StaleEpoch
 
@@ -225,12 +218,12 @@ class PostgresInventoryStore:
         moved = {"sku": sku, "to": partition_id, "from": leaves, "epoch": epoch}
         try:
             async with connection.transaction():
-                cursor = await _within(COMMIT_SECONDS_MAX, connection.execute(_HAND_OVER, moved))
+                cursor = await answered(connection.execute(_HAND_OVER, moved))
                 row = await cursor.fetchone()
                 if row is None:
                     raise StaleEpoch
         except psycopg.Error as error:
-            raise _commit_fault(error) from error
+            raise commit_fault(error) from error
         return {leaves: row[0]}
 
     async def still_owned(self, epochs: Mapping[int, int]) -> bool:
@@ -247,18 +240,7 @@ class PostgresInventoryStore:
         self._writer = self._reader = None
 
     async def _connect(self) -> AsyncConnection[TupleRow]:
-        try:
-            connection = await AsyncConnection.connect(
-                self._url,
-                autocommit=True,
-                connect_timeout=CONNECT_SECONDS_MAX,
-                application_name="doorbuster-owner",
-            )
-            await connection.execute(_SETTINGS)
-        except psycopg.Error as error:
-            raise Unavailable(f"PostgreSQL can't be reached: {_first_line(error)}") from error
-        sql_arrays.register(connection)
-        return connection
+        return await connect_owner(self._url, "doorbuster-owner", _SETTINGS)
 
     async def _read_all(self, statements: tuple[str, ...], wanted: Mapping[str, Any]) -> list[list[TupleRow]]:
         async with self._reading:
@@ -272,7 +254,7 @@ class PostgresInventoryStore:
                 # Not used again, whatever its state: reads have no turn to keep, and the next one connects anew.
                 with suppress(psycopg.Error):
                     await connection.close()
-                raise Unavailable(f"PostgreSQL failed a read: {_first_line(error)}") from error
+                raise Unavailable(f"PostgreSQL failed a read: {first_line(error)}") from error
 
 
 async def _pipelined(
@@ -281,26 +263,6 @@ async def _pipelined(
     async with connection.pipeline():
         cursors = [await connection.execute(statement, wanted) for statement in statements]
         return [await cursor.fetchall() for cursor in cursors]
-
-
-async def _within(seconds: float, work: Awaitable[T]) -> T:
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError as error:
-        raise OutcomeUnknown from error
-
-
-def _commit_fault(error: psycopg.Error) -> Exception:
-    if error.sqlstate == STALE_EPOCH:
-        return StaleEpoch()
-    if isinstance(error, psycopg.OperationalError) or error.sqlstate is None:
-        return OutcomeUnknown()
-    return Rejected(_first_line(error))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def _fence(epochs: Mapping[int, int]) -> dict[str, list[int]]:

@@ -1,9 +1,9 @@
 """The order store on PostgreSQL: one connection that commits, one that reads, both owned by one checkout owner."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -11,17 +11,11 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from domain.customer_slots import owner_name
-from domain.errors import OutcomeUnknown, Rejected, StaleEpoch, Unavailable
+from domain.errors import StaleEpoch, Unavailable
 from domain.orders import StoredEvent
-from stores import sql_arrays
 from stores.order_group import OrderChange, OrderClaim, order_number
 from stores.orders_encoding import COMMIT, commit_arguments, decode_event
-
-CONNECT_SECONDS_MAX = 3
-COMMIT_SECONDS_MAX = 10.0
-"""A commit without an answer for this long counts as unknown."""
-READ_SECONDS_MAX = 10.0
-STALE_EPOCH = "DB001"
+from stores.owner_connections import READ_SECONDS_MAX, answered, commit_fault, connect_owner, first_line
 
 _CLAIM = """
 INSERT INTO customer_owners AS o (owner_id, incarnation, epoch, node, pid)
@@ -53,7 +47,6 @@ SELECT set_config('statement_timeout', '10s', false), set_config('jit', 'off', f
        set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
        set_config('enable_mergejoin', 'off', false)
 """
-T = TypeVar("T")
 
 
 class PostgresOrderStore:
@@ -87,7 +80,7 @@ class PostgresOrderStore:
                 identity = {**self._identity, "has_claimed": self._has_claimed}
                 row = await (await self._writer.execute(_CLAIM, identity)).fetchone()
         except (psycopg.Error, TimeoutError) as error:
-            raise Unavailable(f"PostgreSQL refused the claim: {_first_line(error)}") from error
+            raise Unavailable(f"PostgreSQL refused the claim: {first_line(error)}") from error
         if row is None:
             return None
         self._has_claimed = True
@@ -103,18 +96,18 @@ class PostgresOrderStore:
         connection = self._writable()
         arguments = commit_arguments(self._owner_id, self._epoch, changes, at_us)
         try:
-            await _within(COMMIT_SECONDS_MAX, connection.execute(COMMIT, arguments, prepare=True, binary=True))
+            await answered(connection.execute(COMMIT, arguments, prepare=True, binary=True))
         except psycopg.Error as error:
-            raise _commit_fault(error) from error
+            raise commit_fault(error) from error
 
     async def confirm(self) -> None:
         """Look at the fence on the connection that commits, so that no slow read is in the way."""
         connection = self._writable()
         try:
-            cursor = await _within(COMMIT_SECONDS_MAX, connection.execute(_STILL_OWNED, self._fence(), prepare=True))
+            cursor = await answered(connection.execute(_STILL_OWNED, self._fence(), prepare=True))
             row = await cursor.fetchone()
         except psycopg.Error as error:
-            raise _commit_fault(error) from error
+            raise commit_fault(error) from error
         if row is None or row[0] != 1:
             raise StaleEpoch
 
@@ -154,18 +147,7 @@ class PostgresOrderStore:
         return connection
 
     async def _connect(self) -> AsyncConnection[TupleRow]:
-        try:
-            connection = await AsyncConnection.connect(
-                self._url,
-                autocommit=True,
-                connect_timeout=CONNECT_SECONDS_MAX,
-                application_name="doorbuster-checkout",
-            )
-            await connection.execute(_SETTINGS)
-        except psycopg.Error as error:
-            raise Unavailable(f"PostgreSQL can't be reached: {_first_line(error)}") from error
-        sql_arrays.register(connection)
-        return connection
+        return await connect_owner(self._url, "doorbuster-checkout", _SETTINGS)
 
     async def _read(self, statement: str, wanted: Mapping[str, Any]) -> list[TupleRow]:
         async with self._reading:
@@ -179,24 +161,4 @@ class PostgresOrderStore:
                 # Not used again, whatever its state: reads have no turn to keep, and the next one connects anew.
                 with suppress(psycopg.Error):
                     await connection.close()
-                raise Unavailable(f"PostgreSQL failed a read: {_first_line(error)}") from error
-
-
-async def _within(seconds: float, work: Awaitable[T]) -> T:
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError as error:
-        raise OutcomeUnknown from error
-
-
-def _commit_fault(error: psycopg.Error) -> Exception:
-    if error.sqlstate == STALE_EPOCH:
-        return StaleEpoch()
-    if isinstance(error, psycopg.OperationalError) or error.sqlstate is None:
-        return OutcomeUnknown()
-    return Rejected(_first_line(error))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+                raise Unavailable(f"PostgreSQL failed a read: {first_line(error)}") from error
