@@ -18,7 +18,7 @@ import msgspec
 from rich.console import Console
 
 START_SECONDS_MAX = 300.0
-STOP_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 180.0
 
 
 class ScratchShop:
