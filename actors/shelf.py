@@ -8,14 +8,19 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from actors.turn import Turn
-from domain.commands import Command, Deallocate, OpenDrop, Replace, Restock, Ship, Shrink
+from domain.commands import Command, Deallocate, OpenDrop, Replace, Reserve, Restock, Ship, Shrink
 from domain.stock import Stock
 from stores.inventory_group import InventoryStore
 
 SKUS_PER_LOAD_MAX = 500
-_STOCKTAKING = (Restock, Shrink, OpenDrop)
-_REMEMBERED = (*_STOCKTAKING, Ship, Deallocate)
-"""Commands that have an id of their own, under which the store keeps the first answer."""
+_OPERATION_FIELD: Mapping[type, str] = {
+    Restock: "operation_id",
+    Shrink: "operation_id",
+    OpenDrop: "drop_id",
+    Ship: "operation_id",
+    Deallocate: "operation_id",
+}
+"""Commands with an id of their own, under which the store keeps the first answer, and where that id stands."""
 
 
 class Prepared(NamedTuple):
@@ -28,15 +33,16 @@ class Prepared(NamedTuple):
     new_ids: Mapping[tuple[str, bytes], tuple[Stock, int]]
 
     def covers(self, stock: Stock, command: Command) -> bool:
-        """Say whether a command on a SKU with history can be decided: its reservation is in memory, or is new.
+        """Say whether a command on a SKU with history can be decided: what it names is in memory, or is new.
 
         Memory lets old reservations go at any turn, also between the look-up and the decision.
         """
-        return all(self._covers(stock, reservation_id) for reservation_id in _reservations_of(command))
+        for reservation_id in _reservations_of(command):
+            if reservation_id not in stock.reservations and not self._is_new(stock, reservation_id):
+                return False
+        return True
 
-    def _covers(self, stock: Stock, reservation_id: bytes) -> bool:
-        if reservation_id in stock.reservations:
-            return True
+    def _is_new(self, stock: Stock, reservation_id: bytes) -> bool:
         looked_up, endings = self.new_ids.get((stock.sku, reservation_id), (None, 0))
         return looked_up is stock and stock.remembers_since(endings)
 
@@ -70,8 +76,9 @@ class Shelf:
                 for reservation_id in _reservations_of(command):
                     if reservation_id not in stock.reservations:
                         reservations[command.sku, reservation_id] = (stock, stock.endings)
-            if isinstance(command, _REMEMBERED):
-                operation_id = command.drop_id if isinstance(command, OpenDrop) else command.operation_id
+            operation_field = _OPERATION_FIELD.get(type(command))
+            if operation_field is not None:
+                operation_id = getattr(command, operation_field)
                 if not self._turn.knows_operation(command.sku, operation_id):
                     operations.append((command.sku, operation_id))
         if reservations:
@@ -158,6 +165,8 @@ class Shelf:
 
 
 def _reservations_of(command: Command) -> tuple[bytes, ...]:
+    if type(command) is Reserve:  # The commonest by far comes first.
+        return (command.reservation_id,)
     if isinstance(command, Replace):
         return (command.reservation_id, command.replaced_id)
-    return () if isinstance(command, _STOCKTAKING) else (command.reservation_id,)
+    return () if isinstance(command, Restock | Shrink | OpenDrop) else (command.reservation_id,)

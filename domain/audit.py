@@ -49,26 +49,9 @@ class SkuFacts(msgspec.Struct):
 
 def check_tables(facts: SkuFacts) -> Iterator[Discrepancy]:
     """Compare what the database says of one SKU with itself."""
-    for warehouse_id in sorted(facts.stock.keys() | facts.ledger.keys() | facts.held.keys()):
-        stock = facts.stock.get(warehouse_id, (0, 0, 0))
-        ledger = facts.ledger.get(warehouse_id, (0, 0, 0))
-        held = facts.held.get(warehouse_id, (0, 0))
-        on_hand, reserved, allocated = stock
-        if on_hand < reserved + allocated or min(stock) < 0:
-            yield Discrepancy(facts.sku, "stock", "on_hand >= reserved + allocated", _counts(stock), warehouse_id)
-        if ledger != stock:
-            yield Discrepancy(facts.sku, "stock", _counts(ledger), _counts(stock), f"{warehouse_id}: ledger replayed")
-        if held != (reserved, allocated):
-            yield Discrepancy(
-                facts.sku,
-                "reservations",
-                f"reserved {reserved}, allocated {allocated}",
-                f"reserved {held[0]}, allocated {held[1]}",
-                f"{warehouse_id}: stock row against the sum of reservations",
-            )
-        left, shipped = facts.ledger_shipped.get(warehouse_id, 0), facts.shipped.get(warehouse_id, 0)
-        if left != shipped:
-            yield Discrepancy(facts.sku, "reservations", f"{left} shipped", f"{shipped} shipped", warehouse_id)
+    by_warehouse = (facts.stock, facts.ledger, facts.held, facts.shipped, facts.ledger_shipped)
+    for warehouse_id in sorted({each for account in by_warehouse for each in account}):
+        yield from _check_warehouse(facts, warehouse_id)
     if facts.ledger_entries != facts.ledger_last:
         yield Discrepancy(
             facts.sku, "ledger", f"{facts.ledger_last} entries", f"{facts.ledger_entries} entries", "a gap"
@@ -90,6 +73,28 @@ def check_tables(facts: SkuFacts) -> Iterator[Discrepancy]:
                 f"{recorded} taken",
                 f"drop {drop_id}",
             )
+
+
+def _check_warehouse(facts: SkuFacts, warehouse_id: str) -> Iterator[Discrepancy]:
+    stock = facts.stock.get(warehouse_id, (0, 0, 0))
+    ledger = facts.ledger.get(warehouse_id, (0, 0, 0))
+    held = facts.held.get(warehouse_id, (0, 0))
+    on_hand, reserved, allocated = stock
+    if on_hand < reserved + allocated or min(stock) < 0:
+        yield Discrepancy(facts.sku, "stock", "on_hand >= reserved + allocated", _counts(stock), warehouse_id)
+    if ledger != stock:
+        yield Discrepancy(facts.sku, "stock", _counts(ledger), _counts(stock), f"{warehouse_id}: ledger replayed")
+    if held != (reserved, allocated):
+        yield Discrepancy(
+            facts.sku,
+            "reservations",
+            f"reserved {reserved}, allocated {allocated}",
+            f"reserved {held[0]}, allocated {held[1]}",
+            f"{warehouse_id}: stock row against the sum of reservations",
+        )
+    left, shipped = facts.ledger_shipped.get(warehouse_id, 0), facts.shipped.get(warehouse_id, 0)
+    if left != shipped:
+        yield Discrepancy(facts.sku, "reservations", f"{left} shipped", f"{shipped} shipped", warehouse_id)
 
 
 def check_copy(facts: SkuFacts, found: Totals, where: str) -> Iterator[Discrepancy]:
