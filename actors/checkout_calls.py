@@ -63,7 +63,6 @@ class UnderWay:
     tickets: list[Ticket] = field(default_factory=list)
     commands: deque[tuple[OrderCommand, Ticket]] = field(default_factory=deque)
     durable: "asyncio.Future[None] | None" = None
-    is_last_commit: bool = False
     has_cart: bool = False
     """Whether the cart is closed for this order, and has to be told of its end."""
     is_news: bool = False

@@ -28,6 +28,8 @@ class CheckoutLimits:
     """An order that can't go on is left alone for this long."""
     report_seconds: float = 60.0
     """An order that stays stuck is logged so often."""
+    cart_seconds_max: float = 0.5
+    """An answer waits so long for the cart to hear of the order's end."""
     drain_seconds_max: float = 3.0
     """At the end orders under way have this long to come to rest; the rest goes on at the next start."""
     order_numbers_block: int = 1_000

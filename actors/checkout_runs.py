@@ -6,6 +6,7 @@ work on one order, or to begin from events that are older than what it has store
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -246,18 +247,14 @@ class CheckoutRuns:
             await way.rest(min(limits.backoff_seconds_min * 2 ** (tries - 1), limits.backoff_seconds_max))
 
     async def _come_to_rest(self, way: UnderWay, order: Order) -> None:
-        """Store what is recorded and answer those who wait; the cart hears of the end at the same time."""
-        durable = None
-        if order.uncommitted:
-            way.is_last_commit = True
-            durable = self._desk.store(way)
+        """Store what is recorded, tell the cart of the end at the same time, then answer those who wait."""
+        durable = self._desk.store(way) if order.uncommitted else None
         if way.has_cart and order.state not in ("pending", "reserved"):
             way.has_cart = False
             self._count_end(order)
             await self._end_checkout(order.customer_id, order.order_id, is_bought=order.state == "confirmed")
         if durable is not None:
             await durable
-            way.is_last_commit = False
         way.has_come_to_rest(order.view())
 
     async def _review(self, way: UnderWay, order: Order) -> None:
@@ -268,8 +265,11 @@ class CheckoutRuns:
                 way.settle(Busy("the payment provider did not answer", 1.0))
 
     async def _end_checkout(self, customer_id: bytes, order_id: bytes, *, is_bought: bool) -> None:
-        # A cart that does not hear of it opens by itself after a while, without what has become the order's.
-        await self._carts.send(EndCheckout(customer_id, order_id, is_bought))
+        # Shoppers find their cart open when they have their answer. A cart that does not hear of it in time opens by
+        # itself after a while, without what has become the order's.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._desk.limits.cart_seconds_max):
+                await self._carts.send(EndCheckout(customer_id, order_id, is_bought))
 
     def has_stored(self, way: UnderWay, view: OrderView) -> None:
         """Note that what an order had recorded is stored, and let its task go on."""
@@ -279,8 +279,6 @@ class CheckoutRuns:
         self._versions[order.order_id] = view.version
         if len(self._versions) > self._desk.limits.versions_kept_max:
             del self._versions[next(iter(self._versions))]
-        if way.is_last_commit:
-            way.has_come_to_rest(view)
         if way.durable is not None and not way.durable.done():
             way.durable.set_result(None)
 
