@@ -59,8 +59,11 @@ class Prices(Protocol):
 def needs_look(cart: KeptCart, command: ReadCart | SetQuantities | BeginCheckout | EndCheckout) -> bool:
     """Say whether a command rests on what PostgreSQL says of the cart's holds, and not on what the cart remembers."""
     match command:
-        case ReadCart() | BeginCheckout():
+        case ReadCart():
             return True
+        case BeginCheckout():
+            # Whoever pays makes each hold last, which finds those that have ended.
+            return False
         case EndCheckout():
             return not command.is_bought
         case SetQuantities():
