@@ -120,7 +120,7 @@ class CheckoutOwnerActor:
     async def stop(self) -> None:
         """Let orders under way come to rest, commit, and let go."""
         await self._owner.stop()
-        self._providers.close()
+        await self._providers.close()
         await self._owners.close()
 
     async def _start(self) -> None:

@@ -6,7 +6,7 @@ country and method, country, method, then `*`, which has to be there.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -218,7 +218,13 @@ class ConnectedProviders(RoutedProviders):
         self._clients = [SimulatedProviderClient(each.name, each.url, each.secret, limits) for each in addresses]
         super().__init__(self._clients, parsed, clock_seconds)
 
-    def close(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
         """Let go of all connections."""
         for client in self._clients:
-            client.close()
+            await client.close()

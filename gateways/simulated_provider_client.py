@@ -4,7 +4,7 @@ Not connected, or refused before it was processed, is `ProviderUnavailable`. Sen
 something that can't be read, is `PaymentOutcomeUnknown`.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -48,13 +48,13 @@ class SimulatedProviderClient:
         """What events, the ledger and operators call it."""
         return self._name
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of its connections."""
-        self._pool.close()
+        await self._pool.close()
 
     async def authorise(self, request: PaymentRequest) -> Authorised | Declined | Challenged:
         """Hold the money, once for its key."""
-        record = await self._change(b"/v1/payments", request)
+        record = await self._change(request.payment_key, "/v1/payments", request)
         match record.state:
             case "challenged":
                 return Challenged(record.reference, record.url)
@@ -67,31 +67,34 @@ class SimulatedProviderClient:
 
     async def find(self, payment_key: str) -> PaymentRecord | None:
         """Ask what has become of a payment."""
-        return self._read(await self._ask(b"GET", _path(payment_key)), _decode_found)
+        found = self._read(await self._asked(self._pool.get(_path(payment_key))), _decode_found)
+        return None if found is None else self._about(payment_key, found)
 
     async def capture(self, payment_key: str, amount: Money) -> PaymentRecord:
         """Take authorised money, once."""
-        return await self._change(_path(payment_key, b"/capture"), amount)
+        return await self._change(payment_key, _path(payment_key, "/capture"), amount)
 
     async def void(self, payment_key: str) -> PaymentRecord:
         """Let money go, and refuse the key if it was never seen."""
-        return await self._change(_path(payment_key, b"/void"), {})
+        return await self._change(payment_key, _path(payment_key, "/void"), {})
 
     async def refund(self, payment_key: str, amount: Money, refund_key: str) -> PaymentRecord:
         """Give captured money back, once for `refund_key`."""
-        return await self._change(_path(payment_key, b"/refunds"), {"refund_key": refund_key, "amount": amount})
+        body = {"refund_key": refund_key, "amount": amount}
+        return await self._change(payment_key, _path(payment_key, "/refunds"), body)
 
     async def payments(self, after: str, limit: int) -> list[PaymentRecord]:
         """List payments in the order of their keys."""
-        path = f"/v1/payments?after={quote(after, safe='')}&limit={limit:d}".encode()
-        return self._read(await self._ask(b"GET", path), _decode_records)
+        path = f"/v1/payments?after={quote(after, safe='')}&limit={limit:d}"
+        return self._read(await self._asked(self._pool.get(path)), _decode_records)
 
-    async def _change(self, path: bytes, body: Any) -> PaymentRecord:
-        return self._read(await self._ask(b"POST", path, _encode(body)), _decode_record)
+    async def _change(self, payment_key: str, path: str, body: Any) -> PaymentRecord:
+        answer = await self._asked(self._pool.post(path, _encode(body)))
+        return self._about(payment_key, self._read(answer, _decode_record))
 
-    async def _ask(self, method: bytes, path: bytes, body: bytes = b"") -> HttpAnswer:
+    async def _asked(self, call: Awaitable[HttpAnswer]) -> HttpAnswer:
         try:
-            return await self._pool.request(method, path, body)
+            return await call
         except NotSent as error:
             raise ProviderUnavailable(f"{self._name}: {error}") from error
         except AnswerLost as error:
@@ -105,6 +108,12 @@ class SimulatedProviderClient:
                 raise PaymentOutcomeUnknown(f"{self._name} answered with something else: {error}") from error
         raise self._fault(answer)
 
+    def _about(self, payment_key: str, record: PaymentRecord) -> PaymentRecord:
+        """Return the record of the payment that was asked about; an answer that went astray is of another."""
+        if record.payment_key != payment_key:
+            raise PaymentOutcomeUnknown(f"{self._name} answered about {record.payment_key}, not {payment_key}")
+        return record
+
     def _fault(self, answer: HttpAnswer) -> DoorbusterError:
         told = f"{self._name} answered {answer.status}: {answer.body[:200].decode(errors='replace')}"
         if answer.status in _WRONG_CALLS:
@@ -114,5 +123,5 @@ class SimulatedProviderClient:
         return PaymentOutcomeUnknown(told)
 
 
-def _path(payment_key: str, call: bytes = b"") -> bytes:
-    return b"/v1/payments/" + quote(payment_key, safe="").encode() + call
+def _path(payment_key: str, call: str = "") -> str:
+    return f"/v1/payments/{quote(payment_key, safe='')}{call}"

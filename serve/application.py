@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -147,7 +147,7 @@ def compose_shop(
 
     async def audit_money() -> MoneyReport:
         engine = settings.engine
-        with closing(ConnectedProviders(engine.providers, engine.payment_routes, time.monotonic)) as providers:
+        async with ConnectedProviders(engine.providers, engine.payment_routes, time.monotonic) as providers:
             named = [providers.named(name) for name in providers.names()]
             return await MoneyAudit(MoneyAuditReads(audits), AuditReads(audits), named).check_all()
 

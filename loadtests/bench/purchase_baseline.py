@@ -10,7 +10,7 @@ client as Doorbuster, and has no sweeper: what a crash leaves behind stays.
 
 import argparse
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -88,8 +88,10 @@ class Database:
             return (await connection.execute(statement, values)).rowcount
 
 
-def build_purchase_baseline(database_url: str, secret_key: str, provider: PaymentProvider) -> FastAPI:
-    """Return the application."""
+def build_purchase_baseline(
+    database_url: str, secret_key: str, provider: PaymentProvider, at_end: Callable[[], Awaitable[None]] | None = None
+) -> FastAPI:
+    """Return the application; `at_end` is awaited when it has served its last request."""
     database = Database(database_url)
     Caller = Annotated[str, Depends(caller_reader(secret_key))]
 
@@ -98,6 +100,8 @@ def build_purchase_baseline(database_url: str, secret_key: str, provider: Paymen
         await database.pool.open(wait=True)
         yield
         await database.pool.close()
+        if at_end is not None:
+            await at_end()
 
     app = FastAPI(lifespan=lifespan)
 
@@ -227,7 +231,7 @@ def main() -> None:
     parser.add_argument("--provider", required=True, help="URL of the payment provider")
     chosen = parser.parse_args()
     provider = SimulatedProviderClient("primary", chosen.provider, os.environ[PROVIDER_SECRET_VARIABLE])
-    app = build_purchase_baseline(chosen.store, os.environ[SECRET_VARIABLE], provider)
+    app = build_purchase_baseline(chosen.store, os.environ[SECRET_VARIABLE], provider, provider.close)
     uvicorn.run(
         app, host="127.0.0.1", port=chosen.port, loop="uvloop", http="httptools", access_log=False, log_level="critical"
     )

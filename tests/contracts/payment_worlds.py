@@ -73,7 +73,7 @@ class ServerWorld:
 
     async def close(self) -> None:
         await self.control()
-        self.provider.close()
+        await self.provider.close()
 
 
 def bearer(server: PaymentProviderServer) -> dict[str, str]:

@@ -128,7 +128,7 @@ async def lasting_world(lasting: PaymentProviderServer) -> AsyncIterator[ServerW
 async def world(server: PaymentProviderServer) -> AsyncIterator[ServerWorld]:
     world = ServerWorld(server)
     yield world
-    world.provider.close()
+    await world.provider.close()
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ async def test_a_caller_with_another_secret_is_refused_and_nothing_is_done(
     with pytest.raises(ProviderUnavailable):
         await stranger.authorise(payment("k-guess"))
 
-    stranger.close()
+    await stranger.close()
     assert await lasting_world.provider.find("k-guess") is None
 
 
@@ -269,7 +269,7 @@ async def test_a_server_that_is_something_else_is_unavailable_rather_than_withou
     with pytest.raises(ProviderUnavailable):
         await wrong.find("k-1")
 
-    wrong.close()
+    await wrong.close()
 
 
 @pytest.mark.parametrize("key", ["", "with space", "x" * 129, "slash/ed"])
@@ -365,8 +365,8 @@ async def test_what_is_done_after_the_caller_has_left_is_told(server: PaymentPro
 
     assert door.keys == ["k-1"]
     assert isinstance(await world.provider.authorise(payment("k-1")), Authorised)
-    hasty.close()
-    world.provider.close()
+    await hasty.close()
+    await world.provider.close()
 
 
 async def test_a_shop_that_is_away_is_told_when_it_is_back_also_by_a_provider_that_was_killed_since(
