@@ -22,7 +22,9 @@ from stores.customer_owners import CustomerOwners
 from stores.placement import PlacementStore
 
 INVENTORY_LIMITS = ClientLimits()
-CART_LIMITS = ClientLimits(calls_in_flight_max=4, call_seconds_min=0.005)
+OWNERS_INVENTORY_LIMITS = ClientLimits(calls_in_flight_max=2, call_seconds_min=0.008)
+"""How owners of carts and orders ask inventory: what a call costs them is worth some milliseconds of gathering."""
+CART_LIMITS = ClientLimits(calls_in_flight_max=4, call_seconds_min=0.008)
 ORDER_LIMITS = ClientLimits(calls_in_flight_max=16, call_seconds_min=0.01, settle_seconds_max=10.0)
 """Calls about orders wait for payments, each a little; who waits longest is told that the order is under way."""
 
@@ -30,13 +32,16 @@ ORDER_LIMITS = ClientLimits(calls_in_flight_max=16, call_seconds_min=0.01, settl
 class RayOwners:
     """Sends commands to owners of stock, carts and orders; describes owners, reads their memory for the audit."""
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, inventory_limits: ClientLimits = INVENTORY_LIMITS) -> None:
         self._pool: Pool = make_pool(settings.database_url, size_max=2, name="doorbuster-directory")
         self._placement = PlacementStore(self._pool)
         self._customer_owners = CustomerOwners(self._pool)
         self._calls = RayCalls()
         self.inventory = InventoryClient(
-            Directory(self._placement, time.monotonic), self._calls, clock_seconds=time.monotonic
+            Directory(self._placement, time.monotonic),
+            self._calls,
+            clock_seconds=time.monotonic,
+            limits=inventory_limits,
         )
         directory = CustomerDirectory(self._customer_owners, time.monotonic)
         cart_way = Way[CartCommand, CartAnswer](

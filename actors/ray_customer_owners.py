@@ -14,7 +14,7 @@ from actors.checkout_steps import Parties
 from actors.checkout_timers import run_checkout_timers
 from actors.engine_settings import EngineSettings
 from actors.owner_figures import CustomerOwnerDescription
-from actors.ray_clients import RayOwners
+from actors.ray_clients import OWNERS_INVENTORY_LIMITS, RayOwners
 from gateways.payment_routing import ConnectedProviders
 from stores.carts_redis import RedisCartStore
 from stores.connections import make_pool
@@ -35,7 +35,7 @@ class CartOwnerActor:
     def __init__(self, settings: EngineSettings, owner_id: str, incarnation: int) -> None:
         self._owner_id, self._incarnation = owner_id, incarnation
         self._node = ray.get_runtime_context().get_node_id()
-        self._owners = RayOwners(settings)
+        self._owners = RayOwners(settings, OWNERS_INVENTORY_LIMITS)
         self._pool = make_pool(settings.database_url, size_max=READ_CONNECTIONS_MAX, name="doorbuster-cart")
         reads = InventoryReads(self._pool)
         prices = PriceBook(self._pool, reads, time.monotonic)
@@ -83,7 +83,7 @@ class CheckoutOwnerActor:
         context = ray.get_runtime_context()
         self._node = context.get_node_id()
         self._self = context.current_actor
-        self._owners = RayOwners(settings)
+        self._owners = RayOwners(settings, OWNERS_INVENTORY_LIMITS)
         self._providers = ConnectedProviders(settings.providers, settings.payment_routes, time.monotonic)
         store = PostgresOrderStore(
             settings.database_url,
