@@ -319,15 +319,14 @@ class Order:
     def _cancel(self, event: OrderCancelled, at_us: int) -> None:
         left = self.left_to_ship()
         is_all = bool(left) and {units.sku: units.quantity for units in event.items} == left
-        self._require(self.state in ("pending", "reserved", "confirmed") and is_all, event)
+        paid_minor = self.paid_with.captured_minor if self.paid_with is not None else 0
+        is_paid = 0 <= event.refund_minor <= paid_minor
+        self._require(self.state in ("pending", "reserved", "confirmed") and is_all and is_paid, event)
         self.cancelled = event.items
-        if self.state != "confirmed":
-            self._require(event.refund_minor == 0, event)
+        if self.paid_with is None:
             self.state, self.verdict, self.problem = "cancelled", CANCELLED, CANCELLED
             return
         self.is_restock_due = True
-        assert self.paid_with is not None
-        self._require(0 <= event.refund_minor <= self.paid_with.captured_minor, event)
         self.paid_with.refund_due_minor = event.refund_minor
         self._settle_state()
 
