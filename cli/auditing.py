@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import redis.asyncio
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from actors.order_audit import MoneyAudit, MoneyReport
 from cli.data_directory import DataDirectory, RunningInstance
@@ -42,14 +42,14 @@ def audit_instance(instance: RunningInstance, *, sku: str | None, repair: bool, 
     """Print the audit of a running instance, of one SKU or of all with the money; True when all is conserved."""
     with joined_cluster(instance):
         stock = asyncio.run(_audit_stock(instance, sku, repair=repair, show_progress=not as_json))
-    money = None if sku is not None else asyncio.run(_audit_money(instance, show_progress=not as_json))
+    money = None if sku is not None else asyncio.run(audit_money(instance, show_progress=not as_json))
     is_ok = bool(stock.ok and (money is None or money.ok))
     if as_json:
         print_json({**msgspec.structs.asdict(stock), "ok": is_ok, "money": money})
         return is_ok
     _print_stock(stock)
     if money is not None:
-        _print_money(money)
+        print_money(money)
     return is_ok
 
 
@@ -73,7 +73,8 @@ async def _audit_stock(
         await client.aclose()
 
 
-async def _audit_money(instance: RunningInstance, *, show_progress: bool) -> MoneyReport:
+async def audit_money(instance: RunningInstance, *, show_progress: bool) -> MoneyReport:
+    """Audit a running instance's money against its providers; needs no Ray."""
     engine = engine_settings(instance)
     async with ConnectedProviders(engine.providers, engine.payment_routes, time.monotonic) as providers:
         named = [providers.named(name) for name in providers.names()]
@@ -110,7 +111,8 @@ def _print_stock(report: "AuditReport") -> None:
     print_line(f"{len(report.discrepancies):,} discrepancies in {report.skus_checked:,} SKUs.")
 
 
-def _print_money(report: MoneyReport) -> None:
+def print_money(report: MoneyReport) -> None:
+    """Tell people what an audit of money saw."""
     seen = f"{report.orders_checked:,} orders, {report.payments_checked:,} payments at providers checked"
     if report.orders_in_flight:
         seen += f", {report.orders_in_flight:,} orders in flight"
@@ -122,7 +124,7 @@ def _print_money(report: MoneyReport) -> None:
 
 
 def _print_discrepancies(subject: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    table = Table(subject, "where", "expected", "found", "detail")
+    table = Table(Column(subject, no_wrap=True), "where", "expected", "found", "detail")
     for row in rows[:_DISCREPANCIES_SHOWN_MAX]:
         table.add_row(*row)
     console.print(table)
