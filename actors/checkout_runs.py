@@ -213,16 +213,20 @@ class CheckoutRuns:
             if way.is_news:
                 await self._review(way, order)
             await self._advance(way, order)
-            if way.commands:
-                command, ticket = way.commands.popleft()
-                decision = decide(order, command)
-                if isinstance(decision, Event):
-                    order.record(decision, self._desk.clock_us())
-                    way.tickets.append(ticket)
-                else:
-                    ticket.settle(decision)
-            elif not way.is_news:
+            if not self._decide_next(way, order) and not way.is_news:
                 return
+
+    def _decide_next(self, way: UnderWay, order: Order) -> bool:
+        """Decide commands that wait, up to the first that changes the order; say whether there was one."""
+        while way.commands:
+            command, ticket = way.commands.popleft()
+            decision = decide(order, command)
+            if isinstance(decision, Event):
+                order.record(decision, self._desk.clock_us())
+                way.tickets.append(ticket)
+                return True
+            ticket.settle(decision)
+        return False
 
     async def _advance(self, way: UnderWay, order: Order) -> None:
         """Take steps until there is none to take now, and store what came of them."""

@@ -23,7 +23,7 @@ from domain.commands import Command, Reserve, Restock
 from domain.identity import PARTITION_COUNT, keyed_id
 from domain.money import Money
 from domain.orders import Address, OrderAnswer, OrderCommand, OrderNow, OrderView, PlaceOrder, StillWorking
-from domain.outcomes import Outcome, Reserved
+from domain.outcomes import Outcome, Reserved, Unsettled
 from gateways.payments_memory import MemoryPaymentProvider, MemoryPaymentProviders
 from stores.inventory_memory import MemoryInventoryStore
 from stores.inventory_tables import InventoryTables
@@ -114,6 +114,10 @@ class Warehouse:
         (outcome,) = await self.owner.submit([command])
         return outcome
 
+    def hold_for(self, seconds: float) -> None:
+        """Let holds that are made from now on last so long."""
+        self.owner._turn._hold_us = int(seconds * 1e6)
+
     async def hold(self, customer_id: bytes, sku: str = LAMP, quantity: int = 1) -> Reserved:
         number = len(self.sent)
         outcome = await self.send(Reserve(keyed_id(customer_id, "hold", f"{sku}:{number}"), sku, quantity, customer_id))
@@ -180,12 +184,14 @@ class CheckoutRig:
         until = asyncio.get_running_loop().time() + seconds_max
         while True:
             (answer,) = await self.owner.submit([command])
-            if not isinstance(answer, StillWorking) or asyncio.get_running_loop().time() > until:
+            if not isinstance(answer, StillWorking | Unsettled) or asyncio.get_running_loop().time() > until:
                 return answer
+            if isinstance(answer, Unsettled):
+                await asyncio.sleep(0.05)
 
-    async def order(self, command: OrderCommand) -> OrderView:
+    async def order(self, command: OrderCommand, seconds_max: float = 30.0) -> OrderView:
         """Send a command that succeeds; return the order as it is then."""
-        answer = await self.ask(command)
+        answer = await self.ask(command, seconds_max)
         assert isinstance(answer, OrderNow), answer
         return answer.order
 
