@@ -17,6 +17,8 @@ class CheckoutLimits:
     """Orders in one query."""
     group_orders_max: int = 1_024
     """Orders in one commit."""
+    commit_seconds_min: float = 0.008
+    """Commits start at least this far apart: one costs nearly the same for one order as for many."""
     versions_kept_max: int = 20_000
     answer_seconds_max: float = 0.15
     """A call is answered after this long, with what is finished by then."""

@@ -175,8 +175,12 @@ class CheckoutOwner:
             await self._work.wait()
             self._work.clear()
             while self._open and self.state == "running":
+                begun_us = self._clock_us()
                 async with self._commit_lock:
                     await self._commit_open()
+                spare_seconds = self.limits.commit_seconds_min - (self._clock_us() - begun_us) / 1e6
+                if spare_seconds > 0:
+                    await self._sleep(min(spare_seconds, self.limits.commit_seconds_min))
 
     async def _commit_open(self) -> None:
         """Commit what is recorded by now; recover when that fails."""

@@ -22,10 +22,10 @@ from stores.customer_owners import CustomerOwners
 from stores.placement import PlacementStore
 
 INVENTORY_LIMITS = ClientLimits()
-OWNERS_INVENTORY_LIMITS = ClientLimits(calls_in_flight_max=2, call_seconds_min=0.008)
+OWNERS_INVENTORY_LIMITS = ClientLimits(calls_in_flight_max=2, call_seconds_min=0.015)
 """How owners of carts and orders ask inventory: what a call costs them is worth some milliseconds of gathering."""
-CART_LIMITS = ClientLimits(calls_in_flight_max=4, call_seconds_min=0.008)
-ORDER_LIMITS = ClientLimits(calls_in_flight_max=16, call_seconds_min=0.01, settle_seconds_max=10.0)
+CART_LIMITS = ClientLimits(calls_in_flight_max=4, call_seconds_min=0.01)
+ORDER_LIMITS = ClientLimits(calls_in_flight_max=16, call_seconds_min=0.015, settle_seconds_max=10.0)
 """Calls about orders wait for payments, each a little; who waits longest is told that the order is under way."""
 
 

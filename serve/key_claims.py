@@ -11,6 +11,8 @@ from stores.idempotency import Claim, Claimed, IdempotencyKeys, KeyConflict
 
 BATCH_CLAIMS_MAX = 512
 CLAIMS_WAITING_MAX = 4_096
+CLAIM_SECONDS_MIN = 0.005
+"""Statements start at least this far apart: one costs the same for one claim as for many."""
 
 Waiting = tuple[Claim, asyncio.Future[Claimed | KeyConflict]]
 
@@ -23,6 +25,7 @@ class KeyClaims:
         self._waiting: deque[Waiting] = deque()
         self._refused: deque[tuple[Claim, int]] = deque(maxlen=CLAIMS_WAITING_MAX)
         self._task: asyncio.Task[None] | None = None
+        self._claimed_at = float("-inf")
 
     async def claim(self, claim: Claim) -> Claimed | KeyConflict:
         """Claim one key. Raises: Unavailable."""
@@ -54,7 +57,12 @@ class KeyClaims:
     async def _work(self) -> None:
         # One turn of the loop first, so that requests that came together are claimed together.
         await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
         while self._waiting or self._refused:
+            next_at = self._claimed_at + CLAIM_SECONDS_MIN
+            if next_at > loop.time():
+                await asyncio.sleep(next_at - loop.time())
+            self._claimed_at = loop.time()
             # Keys are freed before more are claimed: who was refused may come back with the same key.
             if self._refused:
                 await self._forget_some()
