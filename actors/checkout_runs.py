@@ -239,7 +239,9 @@ class CheckoutRuns:
                     self._challenged[order.order_id] = step.until_us
                     self._count_waiting()
                 return
-            if order.uncommitted and must_be_durable(order, step):
+            if way.has_cart and order.state == "failed":
+                await self._come_to_rest(way, order)  # What could not be given back yet is nothing to wait for.
+            elif order.uncommitted and must_be_durable(order, step):
                 await self._desk.store(way)
             if await self._desk.perform(order, step):
                 continue

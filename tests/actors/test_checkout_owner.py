@@ -320,3 +320,20 @@ async def test_an_order_that_cannot_be_read_holds_up_no_other() -> None:
 
     assert isinstance(refused, Busy)
     assert isinstance(bought, OrderNow)
+
+
+async def test_an_order_that_was_placed_while_the_same_one_was_looked_up_is_not_placed_again() -> None:
+    rig = await open_shop()
+    await rig.fill()
+    gate = asyncio.Event()
+    rig.brake.read_gates.append(gate)
+    looking = asyncio.create_task(rig.owner.submit([place()]))
+    await asyncio.sleep(0.01)
+    order = await rig.order(place())
+
+    gate.set()
+    (answer,) = await looking
+
+    assert isinstance(answer, Unsettled)
+    assert await rig.ask(place()) == OrderNow(order, replayed=True)
+    assert rig.owner.counters.commit_failures == 0

@@ -12,6 +12,7 @@ from domain.orders import (
     ReviewPayment,
     StillWorking,
 )
+from domain.outcomes import Busy
 from gateways.payments import PaymentRequest
 from gateways.simulated_provider.rules import Manner
 from tests.actors.checkout_rig import ANN, BOB, DESK, LAMP, open_shop, place
@@ -201,3 +202,33 @@ async def test_money_that_a_provider_denied_and_took_all_the_same_is_given_back(
     assert (reviewed.state, reviewed.captured_minor, reviewed.refunded_minor) == ("failed", 99_900, 99_900)
     assert rig.primary.records()[key].refunded_minor == 99_900
     assert rig.books() == {}
+
+
+async def test_a_provider_that_goes_down_after_a_lost_call_may_still_have_heard_it() -> None:
+    rig = await open_shop()
+    await rig.fill()
+    rig.primary.plan("authorise", Manner.LATE, *[Manner.DOWN] * 10)
+
+    waiting = await rig.order(place())
+    rig.primary.deliver_late()
+    order = await rig.order(ReviewPayment(waiting.order_id))
+
+    assert (waiting.state, waiting.is_open) == ("reserved", True)
+    assert (order.state, order.provider) == ("confirmed", "primary")
+    assert rig.fallback.calls.total() == 0
+
+
+async def test_a_decline_is_told_at_once_and_holds_that_cannot_be_given_back_now_are_given_back_later() -> None:
+    rig = await open_shop()
+    await rig.fill()
+    timers = asyncio.create_task(run_checkout_timers(rig.owner))
+    rig.warehouse.answers[Release] = [Busy("nobody answers", 1.0)] * 3
+
+    order = await rig.order(place(token="tok_declined"))
+    assert (order.state, order.is_open) == ("failed", True)
+    assert rig.warehouse.counts() == (10, 1, 0)
+    await asyncio.sleep(20)
+
+    assert not rig.tables.views[order.order_id].is_open
+    assert rig.warehouse.counts() == (10, 0, 0)
+    timers.cancel()

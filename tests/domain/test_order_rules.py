@@ -3,7 +3,7 @@
 import pytest
 
 from domain import checkout
-from domain.checkout import next_step
+from domain.checkout import must_be_durable, next_step, retaken_id
 from domain.order import CorruptOrder, Order
 from domain.order_decisions import decide
 from domain.orders import (
@@ -12,6 +12,7 @@ from domain.orders import (
     DeliverShipment,
     InventoryAllocated,
     InventoryReleased,
+    InventoryReplaced,
     InventoryReserved,
     InventoryRestocked,
     InventoryShipped,
@@ -101,6 +102,18 @@ def test_units_are_owed_before_money_is_taken() -> None:
     order.record(InventoryAllocated(), NOW_US)
 
     assert isinstance(next_step(order, NOW_US), checkout.CapturePayment)
+
+
+def test_units_that_were_taken_again_are_written_down_before_they_are_allocated() -> None:
+    order = order_with(HELD, ASKED, AUTHORISED)
+    order.lapsed = [order.lines[0]]
+    again = next_step(order, NOW_US)
+    assert again == checkout.TakeAgain(order.lines[0])
+    assert not must_be_durable(order, checkout.AllocateStock())
+
+    order.record(InventoryReplaced("LAMP-1", retaken_id(order, order.lines[0]).hex()), NOW_US)
+
+    assert must_be_durable(order, checkout.AllocateStock())
 
 
 def test_units_given_back_are_not_paid_for_although_nobody_remembers_why() -> None:

@@ -44,6 +44,7 @@ class Wire:
 
     def __init__(self, on_point: Callable[["Wire", str], None]) -> None:
         self.is_dead = False
+        self._graves: list[asyncio.Future[None]] = []
         self._on_point = on_point
         self._goes_on = asyncio.Event()
         self._goes_on.set()
@@ -75,7 +76,9 @@ class Wire:
         self._on_point(self, point)
         await self._goes_on.wait()
         if self.is_dead:
-            await asyncio.get_running_loop().create_future()
+            never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._graves.append(never)
+            await never
 
 
 def _look_at(done: "asyncio.Task[Any]") -> None:
@@ -364,7 +367,9 @@ class World:
             line.sku: self.warehouse.tables.reservation(line.sku, bytes.fromhex(line.reservation_id))
             for line in view.lines
         }
-        owed = {sku: [row.order_reference for row in each] for sku, each in rows.items()}
+        owed = {
+            sku: [row.order_reference if row.state == "allocated" else "" for row in each] for sku, each in rows.items()
+        }
         kept = view.state in ("confirmed", "shipped", "delivered")
         for line in view.lines:
             reference = view.order_id.hex()

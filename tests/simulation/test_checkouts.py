@@ -1,10 +1,12 @@
 """A checkout is killed, or hangs and comes back, at every point where it could be; the money and the stock must agree.
 
 Each scenario is lived through once to count the points: before each call that the owner's process sends, and after
-each that was done. Then it is lived through again for every point, and struck there.
+each that was done. Then it is lived through again for every point, and struck there. After that a crowd shops in
+weather that a seed decides; DOORBUSTER_SIMULATION_SEED runs one seed.
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
@@ -15,11 +17,14 @@ from domain.orders import CancelOrder, DeliverShipment, OrderNow, OrderView, Shi
 from gateways.payments_memory import as_tokens_say
 from gateways.simulated_provider.rules import Manner
 from tests.actors.checkout_rig import ANN, BOB, DESK, LAMP, place
+from tests.simulation.checkout_crowd import Crowd
 from tests.simulation.checkout_world import RESTART_SECONDS, World, until
 from tests.virtual_time import VirtualTimeLoop
 
 Scenario = Callable[[World], Awaitable[None]]
 REST_SECONDS_MAX = 800.0
+ORDERS_PER_SHOPPER = 6
+SEEDS = [int(each) for each in os.environ.get("DOORBUSTER_SIMULATION_SEED", "").split()] or list(range(1, 21))
 
 
 # --- what shoppers do ---
@@ -267,3 +272,23 @@ def test_owners_may_be_struck_again_and_again(scenario: Scenario) -> None:
         strikes = [kill, hang(random.choice([0.5, 2.0, 30.0]))]
         at = random.sample(range(1, 2 * points), k=random.randint(2, 5))
         struck(scenario, {point: random.choice(strikes) for point in at})
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_crowd_in_bad_weather_pays_for_what_it_gets_and_gets_what_it_pays_for(seed: int) -> None:
+    crowd = None
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+
+        async def run() -> Crowd:
+            crowd = Crowd(seed)
+            await crowd.live(ORDERS_PER_SHOPPER)
+            return crowd
+
+        try:
+            crowd = runner.run(run())
+        except BaseException as fault:
+            fault.add_note(f"DOORBUSTER_SIMULATION_SEED={seed}")
+            raise
+
+    assert crowd.faults.total() > 50
+    assert any(view.state == "confirmed" for view in crowd.world.tables.views.values())
