@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.data_directory import DataDirectory, DirectoryFault, RunningInstance
+from cli.data_directory import DataDirectory, DirectoryFault, RunningInstance, RunningProvider
 
 _INSTANCE = RunningInstance(
     pid=1,
@@ -16,6 +16,9 @@ _INSTANCE = RunningInstance(
     database_url="postgresql://127.0.0.1/shop",
     redis_url="redis://127.0.0.1",
     hold_seconds=900.0,
+    providers=[RunningProvider(name="primary", url="http://127.0.0.1:3", secret="a secret", pid=3)],
+    payment_routes="*=primary",
+    customer_owner_count=1,
     owner_count=2,
     operator_email="operator@doorbuster.example",
     operator_password="secret",

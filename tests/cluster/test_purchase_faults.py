@@ -22,7 +22,6 @@ STEP_SECONDS_MAX = 60.0
 FAULT_POINTS = Path(__file__).parent / "fault_points"
 
 EVERY_STEP = (
-    "HoldStock",
     "RequestPayment",
     "Authorise",
     "AskProvider",
