@@ -11,6 +11,7 @@ import redis
 from pydantic import SecretStr
 
 from cli.data_directory import DataDirectory
+from cli.payment_providers import PaymentProviderServer
 from cli.postgres_server import PostgresServer
 from cli.servers_in_use import ServersInUse
 from cli.settings import Settings
@@ -64,14 +65,26 @@ def test_servers_that_live_are_left_alone(servers: ServersInUse) -> None:
 def test_servers_that_came_by_url_are_neither_started_nor_stopped(
     postgres_server: PostgresServer, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
-    settings = Settings(database_url=SecretStr(postgres_server.url), redis_url=SecretStr(valkey_server.url))
-    servers = ServersInUse(DataDirectory(tmp_path), settings, SHOP_URL)
+    own = tmp_path / "own"
+    provider = PaymentProviderServer("primary", tmp_path / "theirs", tmp_path / "theirs.log")
+    provider.start()
+    settings = Settings(
+        database_url=SecretStr(postgres_server.url),
+        redis_url=SecretStr(valkey_server.url),
+        payment_primary_url=provider.url,
+        payment_fallback_url=provider.url,
+        payment_secret=SecretStr(provider.secret),
+    )
+    servers = ServersInUse(DataDirectory(own), settings, SHOP_URL)
 
     servers.start()
     servers.stop()
 
     assert (servers.database_url, servers.redis_url) == (postgres_server.url, valkey_server.url)
-    assert (servers.postgres, servers.valkey) == (None, None)
-    assert list(tmp_path.iterdir()) == []
+    assert [address.url for address in servers.provider_addresses] == [provider.url, provider.url]
+    assert (servers.postgres, servers.valkey, servers.providers) == (None, None, [])
+    assert not own.exists()
     assert postgres_server.pid is not None
     assert valkey_server.pid is not None
+    assert provider.pid is not None
+    provider.stop()

@@ -56,7 +56,10 @@ def _add_checkouts(app: FastAPI, books: Books, lies: Lies) -> None:
     @app.post("/v1/checkouts", status_code=201)
     async def check_out(request: Request) -> Any:
         token, key = _token(request), request.headers["Idempotency-Key"]
+        paid_with = (await request.json())["payment_method"]["token"]
         known = books.answers.get((token, key))
+        if known and known["state"] == "failed":
+            return _declined(known)
         if known and not _spend(lies, "forget_checkouts"):
             return JSONResponse(_told(known), 201, {"Idempotency-Replayed": "true"})
         lines = [books.holds[each] for each in books.carts.get(token, {}).values() if each in books.holds]
@@ -64,7 +67,8 @@ def _add_checkouts(app: FastAPI, books: Books, lies: Lies) -> None:
         if not lines:
             return problem(409, "cart-empty")
         order = _order(books, token, lines)
-        if (await request.json())["payment_method"]["token"] in ("tok_declined", "tok_expired_card"):
+        if paid_with in ("tok_declined", "tok_expired_card"):
+            books.answers[token, key] = order
             return _decline(books, lies, order)
         _pay(books, lies, order)
         books.carts[token] = {}
@@ -141,6 +145,10 @@ def _decline(books: Books, lies: Lies, order: dict[str, Any]) -> JSONResponse:
         order["events"].append(("PaymentReceived", {"amount_minor": _total(order)}))
     for line in order["lines"]:
         _give_back(books, line["reservation_id"])
+    return _declined(order)
+
+
+def _declined(order: dict[str, Any]) -> JSONResponse:
     return problem(402, "payment-declined", reason="declined", order_id=order["order_id"])
 
 
