@@ -86,6 +86,11 @@ class RayOwners:
         owners = sorted((await self._customer_owners.read()).items())
         return list(await asyncio.gather(*(self._describe_customer_owner(*owner) for owner in owners)))
 
+    async def describe_everyone(self) -> list[OwnerDescription | CustomerOwnerDescription]:
+        """Describe the owners of all kinds, for metrics."""
+        owners, customer_owners = await asyncio.gather(self.describe_owners(), self.describe_customer_owners())
+        return [*owners, *customer_owners]
+
     async def live_totals(self, skus: Sequence[str]) -> dict[str, Totals]:
         """Return what owners have in memory of these SKUs; SKUs that are not loaded are left out.
 

@@ -170,7 +170,7 @@ def compose_shop(
         new_id=_new_id,
         audit=audit,
         audit_money=audit_money,
-        describe_owners=owners.describe_owners,
+        describe_owners=owners.describe_everyone,
         reasons_not_ready=lambda: reasons_not_ready(pool, client, owners.describe_owners),
     )
 

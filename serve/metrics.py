@@ -55,7 +55,10 @@ class Metrics:
 
 
 class _OwnerFigures(Collector):
-    """Every number in an owner's description becomes a gauge: queue depth, batch size, commit time, holds, ..."""
+    """Every number in an owner's description becomes a gauge: queue depth, batch size, commit time, stuck orders, ...
+
+    What a checkout owner has counted of payment providers is told by provider.
+    """
 
     def __init__(self) -> None:
         self.descriptions: Sequence[Any] = ()
@@ -67,10 +70,27 @@ class _OwnerFigures(Collector):
             for name, value in _numbers_in(description):
                 family = families.get(name)
                 if family is None:
-                    title = name.replace("_", " ").capitalize() + " of an inventory owner."
+                    title = name.replace("_", " ").capitalize() + " of an owner."
                     family = families[name] = GaugeMetricFamily(f"doorbuster_owner_{name}", title, labels=["owner_id"])
                 family.add_metric([owner_id], float(value))
-        return families.values()
+        return [*families.values(), *_provider_families(self.descriptions)]
+
+
+def _provider_families(descriptions: Sequence[Any]) -> list[GaugeMetricFamily]:
+    labels = ["owner_id", "provider"]
+    state = GaugeMetricFamily("doorbuster_provider_breaker_state", "0 closed, 1 half open, 2 open.", labels=labels)
+    opened = GaugeMetricFamily("doorbuster_provider_breaker_opened", "Times that the breaker opened.", labels=labels)
+    calls = GaugeMetricFamily(
+        "doorbuster_provider_calls", "Calls by what came of them.", labels=[*labels, "call", "ending"]
+    )
+    for description in descriptions:
+        for figures in getattr(description, "providers", ()):
+            names = [str(description.owner_id), str(figures.name)]
+            state.add_metric(names, float(figures.breaker_state))
+            opened.add_metric(names, float(figures.times_opened))
+            for (call, ending), count in figures.calls.items():
+                calls.add_metric([*names, call, ending], float(count))
+    return [state, opened, calls]
 
 
 def _numbers_in(description: Any) -> Iterator[tuple[str, int | float]]:
