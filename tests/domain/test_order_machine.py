@@ -93,7 +93,7 @@ class OneOrder(RuleBasedStateMachine):
     def the_shelf_is_out_of_reach(self) -> None:
         self.naive.fail_to_release()
 
-    @precondition(lambda self: to_review(self.order))
+    @precondition(lambda self: bool(to_review(self.order)))
     @rule()
     def a_provider_has_news(self) -> None:
         for step in to_review(self.order):
