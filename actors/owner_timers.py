@@ -1,14 +1,7 @@
 """What an owner does by itself: lapse holds, publish stock, notice a successor, let idle SKUs go."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
-import structlog
-
 from actors.inventory_owner import InventoryOwner
-from domain.errors import DoorbusterError
-
-_log = structlog.get_logger()
+from actors.rhythm import keep_time
 
 EXPIRE_EVERY_SECONDS = 0.1
 PUBLISH_EVERY_SECONDS = 0.05
@@ -41,27 +34,13 @@ async def run_timers(owner: InventoryOwner) -> None:
     async def evict() -> None:
         owner.evict_idle()
 
-    timers = [
-        _every(EXPIRE_EVERY_SECONDS, expire, owner),
-        _every(PUBLISH_EVERY_SECONDS, owner.publish, owner),
-        _every(FENCE_EVERY_SECONDS, owner.check_fence, owner),
-        _every(FENCE_EVERY_SECONDS, warm_after_claim, owner),
-        _every(WARM_EVERY_SECONDS, owner.warm, owner),
-        _every(REPUBLISH_EVERY_SECONDS, republish, owner),
-        _every(EVICT_EVERY_SECONDS, evict, owner),
-    ]
-    try:
-        await asyncio.gather(*timers)
-    except Exception:
-        owner.fail()  # Without its timers holds would never lapse.
-        raise
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[None]], owner: InventoryOwner) -> None:
-    while not owner.finished.is_set():
-        try:
-            await work()
-        except DoorbusterError as fault:
-            _log.warning("a timer failed", action="owner_timer", timer=work.__name__, reason=str(fault))
-            await asyncio.sleep(1.0)
-        await asyncio.sleep(seconds)
+    await keep_time(
+        owner,
+        (EXPIRE_EVERY_SECONDS, expire),
+        (PUBLISH_EVERY_SECONDS, owner.publish),
+        (FENCE_EVERY_SECONDS, owner.check_fence),
+        (FENCE_EVERY_SECONDS, warm_after_claim),
+        (WARM_EVERY_SECONDS, owner.warm),
+        (REPUBLISH_EVERY_SECONDS, republish),
+        (EVICT_EVERY_SECONDS, evict),
+    )
