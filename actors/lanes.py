@@ -63,13 +63,15 @@ class ClientLimits:
 
 
 class _Pending(Generic[C, A]):
-    __slots__ = ("attempts", "command", "deadline", "settled")
+    __slots__ = ("attempts", "command", "deadline", "last_answer", "settled")
 
     def __init__(self, command: C, deadline: float, settled: "asyncio.Future[A | Busy]") -> None:
         self.command = command
         self.deadline = deadline
         self.settled = settled
         self.attempts = 0
+        self.last_answer: A | None = None
+        """That it is still under way: what its caller is told when no later answer comes in time."""
 
 
 class _Lane(Generic[C, A]):
@@ -167,7 +169,7 @@ class Lanes(Generic[C, A]):
             if batch:
                 lane.in_flight += 1
                 lane.called_at = asyncio.get_running_loop().time()
-                self._spawn(self._call(lane, batch))
+                self._spawn(self._call(lane, batch), batch)
             if lane.queue:
                 self._schedule(lane)
 
@@ -188,9 +190,8 @@ class Lanes(Generic[C, A]):
             self._settle(batch, self._way.decode(reply))
         except DoorbusterError as fault:
             self._again(batch, str(fault))
-        except BaseException as stop:
-            # The end of this process, or a bug (a command that can't be encoded): nobody may wait for ever.
-            self._refuse(batch, "the shop is stopping" if isinstance(stop, asyncio.CancelledError) else "a fault")
+        except Exception:
+            self._refuse(batch, "a fault")  # A bug (a command that can't be encoded): nobody may wait for ever.
             raise
         finally:
             lane.in_flight -= 1
@@ -203,7 +204,8 @@ class Lanes(Generic[C, A]):
         for pending, answer in zip(batch, answers, strict=True):
             if type(answer) is NotMine or type(answer) is Unsettled:
                 unsettled.append(pending)
-            elif type(answer) is StillWorking and pending.deadline > now and not self._is_closed:
+            elif type(answer) is StillWorking and pending.deadline > now:
+                pending.last_answer = answer
                 self._route(pending)  # The owner has waited already: no pause is needed.
             elif not pending.settled.done():
                 pending.settled.set_result(answer)
@@ -216,7 +218,7 @@ class Lanes(Generic[C, A]):
         self._refuse(late, reason)
         kept = [pending for pending in batch if pending.deadline > now and not pending.settled.done()]
         if kept:
-            self._spawn(self._retry(kept))
+            self._spawn(self._retry(kept), kept)
 
     async def _retry(self, batch: Sequence[_Pending[C, A]]) -> None:
         attempts = max(pending.attempts for pending in batch)
@@ -231,18 +233,21 @@ class Lanes(Generic[C, A]):
         except Unavailable as fault:
             self._again(batch, fault.reason)
             return
-        except BaseException:
-            self._refuse(batch, "the shop is stopping")
-            raise
         for pending in batch:
             self._route(pending)
 
     def _refuse(self, batch: Sequence[_Pending[C, A]] | deque[_Pending[C, A]], reason: str) -> None:
         for pending in batch:
             if not pending.settled.done():
-                pending.settled.set_result(Busy(reason, 1.0))
+                pending.settled.set_result(pending.last_answer or Busy(reason, 1.0))
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None], batch: Sequence[_Pending[C, A]]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def end(ended: asyncio.Task[None]) -> None:
+            self._tasks.discard(ended)
+            if ended.cancelled():  # Perhaps before it had begun, and could answer anyone.
+                self._refuse(batch, "the shop is stopping")
+
+        task.add_done_callback(end)
