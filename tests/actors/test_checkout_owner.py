@@ -60,6 +60,24 @@ async def test_a_purchase_takes_two_commits() -> None:
     assert rig.owner.counters.commits == 2
 
 
+async def test_purchases_that_come_one_after_the_other_share_commits() -> None:
+    rig = await open_shop()
+    customers = [bytes([number]) * 16 for number in range(1, 9)]
+    for customer_id in customers:
+        await rig.fill(customer_id)
+    before, commits = asyncio.get_running_loop().time(), rig.owner.counters.commits
+
+    buying = []
+    for customer_id in customers:
+        buying.append(asyncio.create_task(rig.order(place(customer_id))))
+        await asyncio.sleep(0.001)
+    orders = await asyncio.gather(*buying)
+
+    seconds = asyncio.get_running_loop().time() - before
+    assert [order.state for order in orders] == ["confirmed"] * 8
+    assert rig.owner.counters.commits - commits <= 1 + seconds / rig.owner.limits.commit_seconds_min
+
+
 async def test_a_declined_payment_fails_the_order_and_gives_the_holds_back() -> None:
     rig = await open_shop()
     (lamp,) = await rig.fill()
