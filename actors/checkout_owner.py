@@ -16,8 +16,9 @@ from actors.checkout_calls import Batch, Ticket, UnderWay
 from actors.checkout_figures import CheckoutCounters, CheckoutLimits
 from actors.checkout_runs import CheckoutRuns, Desk
 from actors.checkout_steps import Parties
+from actors.claiming import claim_patiently
 from domain.checkout import Step
-from domain.errors import DoorbusterError, StaleEpoch
+from domain.errors import DoorbusterError, StaleEpoch, Unavailable
 from domain.order import Order
 from domain.orders import OrderAnswer, OrderCommand
 from domain.outcomes import Busy, NotMine, Unsettled
@@ -217,28 +218,20 @@ class CheckoutOwner:
             await self._claim()
 
     async def _claim(self) -> None:
-        backoff_seconds = 0.02
-        for _ in range(self.limits.claim_attempts_max):
-            if self.finished.is_set():
-                return
-            try:
-                claim = await self._store.claim()
-            except DoorbusterError as fault:
-                _log.warning("claim failed", action="checkout_claim", reason=str(fault))
-                await self._sleep(backoff_seconds)
-                backoff_seconds = min(2 * backoff_seconds, self.limits.claim_backoff_seconds_max)
-                continue
-            if self.finished.is_set():
-                return
-            if claim is None:
-                self._finish("superseded")
-                return
-            self._epoch = claim.epoch
-            self.counters.claims += 1
-            self.state = "running"
+        try:
+            claim = await claim_patiently(self._store.claim, self.finished, self._sleep, self.limits)
+        except Unavailable as fault:
+            _log.error("claim given up", action="owner_claim", reason=fault.reason)
+            self._finish("failed")
             return
-        _log.error("claim given up", action="checkout_claim")
-        self._finish("failed")
+        if self.finished.is_set():
+            return
+        if claim is None:
+            self._finish("superseded")
+            return
+        self._epoch = claim.epoch
+        self.counters.claims += 1
+        self.state = "running"
 
     def _finish(self, state: State) -> None:
         self.state = state

@@ -12,6 +12,7 @@ from typing import Literal
 
 import structlog
 
+from actors.claiming import claim_patiently
 from actors.owner_figures import OwnerCounters, OwnerLimits
 from actors.shelf import Prepared, Shelf
 from actors.turn import Turn
@@ -234,29 +235,21 @@ class InventoryOwner:
             await self._claim()
 
     async def _claim(self) -> None:
-        backoff_seconds = 0.02
-        for _ in range(self.limits.claim_attempts_max):
-            if self.finished.is_set():
-                return
-            try:
-                claim = await self._store.claim()
-            except DoorbusterError as fault:
-                _log.warning("claim failed", action="owner_claim", reason=str(fault))
-                await self._sleep(backoff_seconds)
-                backoff_seconds = min(2 * backoff_seconds, self.limits.claim_backoff_seconds_max)
-                continue
-            if self.finished.is_set():
-                return
-            if claim is None:
-                self._finish("superseded")
-                return
-            self._epochs = dict(claim.epochs)
-            self._forget_everything()
-            self.counters.claims += 1
-            self.state = "running"
+        try:
+            claim = await claim_patiently(self._store.claim, self.finished, self._sleep, self.limits)
+        except Unavailable as fault:
+            _log.error("claim given up", action="owner_claim", reason=fault.reason)
+            self._finish("failed")
             return
-        _log.error("claim given up", action="owner_claim")
-        self._finish("failed")
+        if self.finished.is_set():
+            return
+        if claim is None:
+            self._finish("superseded")
+            return
+        self._epochs = dict(claim.epochs)
+        self._forget_everything()
+        self.counters.claims += 1
+        self.state = "running"
 
     def _finish(self, state: State) -> None:
         self.state = state

@@ -15,6 +15,7 @@ from actors.checkout_timers import run_checkout_timers
 from actors.engine_settings import EngineSettings
 from actors.owner_figures import CustomerOwnerDescription
 from actors.ray_clients import OWNERS_INVENTORY_LIMITS, RayOwners
+from actors.ray_owners import OWNER_CALLS_MAX, clock_us, leave_when_finished
 from gateways.payment_routing import ConnectedProviders
 from stores.carts_redis import RedisCartStore
 from stores.connections import make_pool
@@ -22,9 +23,6 @@ from stores.inventory_reads import InventoryReads
 from stores.orders_postgres import PostgresOrderStore
 from stores.price_book import PriceBook
 
-OWNER_CALLS_MAX = 1_000
-FINISHED_LINGER_SECONDS = 1.0
-"""An owner that has been replaced lives this long, to tell its callers."""
 READ_CONNECTIONS_MAX = 4
 
 
@@ -42,7 +40,7 @@ class CartOwnerActor:
         ports = CartPorts(
             store=RedisCartStore(settings.redis_url), inventory=self._owners.inventory, holds=reads, prices=prices
         )
-        self._owner = CartOwner(ports, clock_us=_clock_us, new_id=_new_id)
+        self._owner = CartOwner(ports, clock_us=clock_us, new_id=_new_id)
         # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
         self._opened = asyncio.get_running_loop().create_task(self._open())
 
@@ -94,7 +92,7 @@ class CheckoutOwnerActor:
             pid=os.getpid(),
         )
         parties = Parties(carts=self._owners.carts, inventory=self._owners.inventory, providers=self._providers)
-        self._owner = CheckoutOwner(store, parties, clock_us=_clock_us)
+        self._owner = CheckoutOwner(store, parties, clock_us=clock_us)
         # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
         self._started = asyncio.get_running_loop().create_task(self._start())
         self._background: list[asyncio.Task[None]] = []
@@ -128,18 +126,8 @@ class CheckoutOwnerActor:
         await self._owner.start()
         self._background = [
             asyncio.create_task(run_checkout_timers(self._owner)),
-            asyncio.create_task(self._leave_when_finished()),
+            asyncio.create_task(leave_when_finished(self._owner, self._self)),
         ]
-
-    async def _leave_when_finished(self) -> None:
-        await self._owner.finished.wait()
-        if self._owner.state in {"superseded", "failed"}:
-            await asyncio.sleep(FINISHED_LINGER_SECONDS)
-            ray.kill(self._self, no_restart=self._owner.state == "superseded")
-
-
-def _clock_us() -> int:
-    return time.time_ns() // 1_000
 
 
 def _new_id() -> bytes:

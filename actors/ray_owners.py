@@ -4,11 +4,13 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import ray
 import redis.asyncio
 
 from actors import wire
+from actors.checkout_owner import CheckoutOwner
 from actors.engine_settings import EngineSettings
 from actors.inventory_owner import InventoryOwner
 from actors.owner_figures import OwnerDescription
@@ -35,7 +37,7 @@ class InventoryOwnerActor:
         self._self = context.current_actor
         store = PostgresInventoryStore(settings.database_url, owner_id, incarnation, node=self._node, pid=os.getpid())
         self._publisher = RedisStockPublisher(_redis_client(settings.redis_url))
-        self._owner = InventoryOwner(store, self._publisher, clock_us=_clock_us, hold_seconds=settings.hold_seconds)
+        self._owner = InventoryOwner(store, self._publisher, clock_us=clock_us, hold_seconds=settings.hold_seconds)
         # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
         self._started = asyncio.get_running_loop().create_task(self._start())
         self._background: list[asyncio.Task[None]] = []
@@ -78,14 +80,16 @@ class InventoryOwnerActor:
         await self._owner.start()
         self._background = [
             asyncio.create_task(run_timers(self._owner)),
-            asyncio.create_task(self._leave_when_finished()),
+            asyncio.create_task(leave_when_finished(self._owner, self._self)),
         ]
 
-    async def _leave_when_finished(self) -> None:
-        await self._owner.finished.wait()
-        if self._owner.state in {"superseded", "failed"}:
-            await asyncio.sleep(FINISHED_LINGER_SECONDS)
-            ray.kill(self._self, no_restart=self._owner.state == "superseded")
+
+async def leave_when_finished(owner: InventoryOwner | CheckoutOwner, own_handle: Any) -> None:
+    """End an owner's process when it has been replaced, for good, or has failed, to be started again."""
+    await owner.finished.wait()
+    if owner.state in {"superseded", "failed"}:
+        await asyncio.sleep(FINISHED_LINGER_SECONDS)
+        ray.kill(own_handle, no_restart=owner.state == "superseded")
 
 
 def _redis_client(redis_url: str) -> redis.asyncio.Redis:
@@ -95,5 +99,6 @@ def _redis_client(redis_url: str) -> redis.asyncio.Redis:
     return client
 
 
-def _clock_us() -> int:
+def clock_us() -> int:
+    """Return the time of day in microseconds since 1970."""
     return time.time_ns() // 1_000

@@ -248,33 +248,8 @@ def _freeze(group: CommitGroup, epochs: Mapping[int, int], at_us: int) -> Change
     stocks = list(group.stocks())
     return Changes(
         fence={stock.partition_id: epochs[stock.partition_id] for stock in stocks},
-        begun=tuple(
-            ReservationEntry(
-                entry.stock.sku,
-                held.reservation_id,
-                entry.warehouse_id,
-                units,
-                held.customer_id,
-                held.drop_id,
-                held.expires_at_us,
-                in_cart=held.in_cart,
-            )
-            for entry in entries
-            if entry.movement is Movement.RESERVE
-            for held, units in zip(entry.held, entry.units, strict=True)
-        ),
-        ended=tuple(
-            Ending(
-                entry.stock.sku,
-                held.reservation_id,
-                entry.warehouse_id,
-                STATE_AFTER[entry.movement],
-                held.order_reference,
-            )
-            for entry in entries
-            if Movement.RESERVE < entry.movement <= Movement.EXPIRE
-            for held in entry.held
-        ),
+        begun=tuple(_beginnings(entries)),
+        ended=tuple(_endings(entries)),
         extended=tuple(
             Extension(sku, held.reservation_id, warehouse_id, held.expires_at_us)
             for (sku, _), (_, held) in group.extended.items()
@@ -304,6 +279,35 @@ def _freeze(group: CommitGroup, epochs: Mapping[int, int], at_us: int) -> Change
         drops_taken=tuple((stock.sku, drop_id, drop.taken) for drop_id, (stock, drop) in group.drops.items()),
         outbox=tuple((stock.sku, stock.sequence) for stock in group.moved_stocks()),
     )
+
+
+def _beginnings(entries: Iterable[Entry]) -> Iterator[ReservationEntry]:
+    for entry in entries:
+        if entry.movement is Movement.RESERVE:
+            for held, units in zip(entry.held, entry.units, strict=True):
+                yield ReservationEntry(
+                    entry.stock.sku,
+                    held.reservation_id,
+                    entry.warehouse_id,
+                    units,
+                    held.customer_id,
+                    held.drop_id,
+                    held.expires_at_us,
+                    in_cart=held.in_cart,
+                )
+
+
+def _endings(entries: Iterable[Entry]) -> Iterator[Ending]:
+    for entry in entries:
+        if Movement.RESERVE < entry.movement <= Movement.EXPIRE:
+            for held in entry.held:
+                yield Ending(
+                    entry.stock.sku,
+                    held.reservation_id,
+                    entry.warehouse_id,
+                    STATE_AFTER[entry.movement],
+                    held.order_reference,
+                )
 
 
 def _fulfilments(entries: Iterable[Entry]) -> Iterator[Fulfilment]:

@@ -10,7 +10,7 @@ PAGE = Path("docs") / "benchmarks.md"
 
 
 def main() -> int:
-    """Measure and rewrite docs/benchmarks.md; about fifteen minutes."""
+    """Measure and rewrite docs/benchmarks.md; about ten minutes."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--page", type=Path, default=PAGE)

@@ -9,11 +9,9 @@ from typing import Any
 
 import httpx
 
+from tests.cluster.patient_client import PatientClient
+
 UNITS_A_SKU = 60
-PRICE_MINOR = 1_999
-ATTEMPTS_MAX = 300
-RETRY_PAUSE_SECONDS = 0.2
-REQUEST_SECONDS_MAX = 20.0
 ADDRESS = {"name": "Ada", "line1": "1 Main Street", "city": "London", "postal_code": "N1", "country": "GB"}
 TOKENS = ("tok_visa",) * 14 + ("tok_declined",) * 3 + ("tok_down",) * 2 + ("tok_timeout",)
 _DONE = frozenset(("confirmed", "failed", "cancelled", "refunded"))
@@ -31,35 +29,23 @@ class Told:
     retries: int = 0
 
 
-class Buyers:
-    """Buyers of one shop. Every call is repeated with the same key until it has an answer that settles it."""
+class Buyers(PatientClient):
+    """Buyers of one shop."""
 
     def __init__(self, url: str, operator: dict[str, str], *, tokens: tuple[str, ...] = TOKENS, seed: int = 1) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=url, timeout=REQUEST_SECONDS_MAX, limits=httpx.Limits(max_connections=64), trust_env=False
-        )
-        self._operator = operator
+        self.told = Told()
+        super().__init__(url, operator, self.told)
         self._tokens = tokens
         self._chance = random.Random(seed)
-        self.told = Told()
         self.skus: list[str] = []
 
     async def open(self, sku_count: int, buyers: int) -> None:
-        """Make products with stock in two warehouses, and a session for each buyer."""
-        session = await self.settled("POST", "/v1/sessions", json=self._operator)
-        self.as_operator = {"Authorization": f"Bearer {session.json()['token']}"}
+        """Make products, and a session for each buyer."""
+        await self.log_in()
         run = uuid.uuid4().hex[:8]
         self.skus = [f"BUY-{run}-{number}" for number in range(sku_count)]
-        await asyncio.gather(*(self._add_product(sku) for sku in self.skus))
-        self.buyers = await asyncio.gather(*(self.guest() for _ in range(buyers)))
-
-    async def guest(self) -> dict[str, str]:
-        """Return the headers of a new guest."""
-        session = await self.settled("POST", "/v1/sessions", json={})
-        return {"Authorization": f"Bearer {session.json()['token']}"}
-
-    async def close(self) -> None:
-        await self._http.aclose()
+        await asyncio.gather(*(self.add_product(sku, UNITS_A_SKU) for sku in self.skus))
+        self.buyers = await asyncio.gather(*(self.session() for _ in range(buyers)))
 
     async def buy_until(self, finished: asyncio.Event) -> None:
         """Let all buyers buy until told to stop; each finishes what it has begun."""
@@ -101,7 +87,7 @@ class Buyers:
             assert "PaymentReceived" not in events, order_id
             assert events[-1] == "OrderFailed", (order_id, events)
         for sku in self.skus:
-            totals = (await self.settled("GET", f"/v1/inventory/{sku}", self.as_operator)).json()
+            totals = await self.totals(sku)
             assert totals["on_hand"] == UNITS_A_SKU
             assert totals["allocated"] == owed[sku], sku
 
@@ -109,35 +95,6 @@ class Buyers:
         """Return the names of an order's events, in order."""
         told = await self.settled("GET", f"/v1/orders/{order_id}/events", self.as_operator)
         return [str(each["type"]) for each in told.json()["items"]]
-
-    async def settled(
-        self, method: str, path: str, headers: dict[str, str] | None = None, *, key: str = "", **body: Any
-    ) -> httpx.Response:
-        """Send one request, with the same key, until it is done or refused for good."""
-        named = {} if method == "GET" else {"Idempotency-Key": key or uuid.uuid4().hex}
-        for _ in range(ATTEMPTS_MAX):
-            try:
-                answer = await self._http.request(method, path, headers=(headers or {}) | named, **body)
-            except httpx.TransportError:
-                answer = None
-            if answer is not None and answer.status_code not in {202, 500, 502, 503, 504}:
-                assert answer.is_success or answer.status_code in {402, 409}, answer.text
-                return answer
-            self.told.retries += 1
-            await asyncio.sleep(RETRY_PAUSE_SECONDS)
-        raise AssertionError(f"{method} {path} was never settled")
-
-    async def _add_product(self, sku: str) -> None:
-        product = {
-            "sku": sku,
-            "title": f"Lamp {sku}",
-            "category_path": ["Home", "Lamps"],
-            "price": {"amount_minor": PRICE_MINOR, "currency": "USD"},
-        }
-        await self.settled("POST", "/v1/products", self.as_operator, json=product)
-        for warehouse_id in ("east", "west"):
-            portion = {"warehouse_id": warehouse_id, "quantity": UNITS_A_SKU // 2}
-            await self.settled("POST", f"/v1/inventory/{sku}/restocks", self.as_operator, json=portion)
 
     async def _buy_on(self, headers: dict[str, str], finished: asyncio.Event) -> None:
         while not finished.is_set():

@@ -9,10 +9,9 @@ from typing import Any
 
 import httpx
 
+from tests.cluster.patient_client import PatientClient
+
 UNITS_A_SKU = 40
-ATTEMPTS_MAX = 200
-RETRY_PAUSE_SECONDS = 0.2
-REQUEST_SECONDS_MAX = 15.0
 
 
 @dataclass
@@ -26,30 +25,22 @@ class Told:
     retries: int = 0
 
 
-class Crowd:
-    """Shoppers of one shop. Every call is repeated with the same key until it has an answer that settles it."""
+class Crowd(PatientClient):
+    """Shoppers of one shop."""
 
     def __init__(self, url: str, operator: dict[str, str], seed: int = 1) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=url, timeout=REQUEST_SECONDS_MAX, limits=httpx.Limits(max_connections=64), trust_env=False
-        )
-        self._operator = operator
-        self._chance = random.Random(seed)
         self.told = Told()
+        super().__init__(url, operator, self.told)
+        self._chance = random.Random(seed)
         self.skus: list[str] = []
 
     async def open(self, sku_count: int, shoppers: int) -> None:
-        """Make products with stock in two warehouses, and a session for each shopper."""
-        session = await self._settled("POST", "/v1/sessions", json=self._operator)
-        self._as_operator = {"Authorization": f"Bearer {session.json()['token']}"}
+        """Make products, and a session for each shopper."""
+        await self.log_in()
         run = uuid.uuid4().hex[:8]
         self.skus = [f"FAULT-{run}-{number}" for number in range(sku_count)]
-        await asyncio.gather(*(self._add_product(sku) for sku in self.skus))
-        sessions = await asyncio.gather(*(self._settled("POST", "/v1/sessions", json={}) for _ in range(shoppers)))
-        self._shoppers = [{"Authorization": f"Bearer {each.json()['token']}"} for each in sessions]
-
-    async def close(self) -> None:
-        await self._http.aclose()
+        await asyncio.gather(*(self.add_product(sku, UNITS_A_SKU) for sku in self.skus))
+        self._shoppers = await asyncio.gather(*(self.session() for _ in range(shoppers)))
 
     async def shop_until(self, finished: asyncio.Event) -> None:
         """Let all shoppers reserve, release and allocate until told to stop; each finishes what it has begun."""
@@ -64,38 +55,22 @@ class Crowd:
         held: dict[str, int] = defaultdict(int)
         allocated: dict[str, int] = defaultdict(int)
         for reservation_id, promised in self.told.reservations.items():
-            kept = (await self._settled("GET", f"/v1/reservations/{reservation_id}", self._as_operator)).json()
+            kept = (await self.settled("GET", f"/v1/reservations/{reservation_id}", self.as_operator)).json()
             assert (kept["sku"], kept["quantity"]) == (promised["sku"], promised["quantity"])
             assert kept["state"] == self.told.states[reservation_id], reservation_id
             held[kept["sku"]] += kept["quantity"] if kept["state"] == "reserved" else 0
             allocated[kept["sku"]] += kept["quantity"] if kept["state"] == "allocated" else 0
         for sku in self.skus:
-            totals = (await self._settled("GET", f"/v1/inventory/{sku}", self._as_operator)).json()
+            totals = await self.totals(sku)
             assert totals["on_hand"] == UNITS_A_SKU
             assert (totals["reserved"], totals["allocated"]) == (held[sku], allocated[sku]), sku
             assert totals["available"] == UNITS_A_SKU - held[sku] - allocated[sku]
-
-    async def _add_product(self, sku: str) -> None:
-        product = {
-            "sku": sku,
-            "title": f"Lamp {sku}",
-            "description": "A lamp",
-            "brand": "Lumen",
-            "category_path": ["Home", "Lamps"],
-            "price": {"amount_minor": 1999, "currency": "USD"},
-            "attributes": {},
-            "images": [],
-        }
-        await self._settled("POST", "/v1/products", self._as_operator, json=product)
-        for warehouse_id in ("east", "west"):
-            portion = {"warehouse_id": warehouse_id, "quantity": UNITS_A_SKU // 2}
-            await self._settled("POST", f"/v1/inventory/{sku}/restocks", self._as_operator, json=portion)
 
     async def _shop(self, headers: dict[str, str], finished: asyncio.Event) -> None:
         while not finished.is_set():
             sku = self._chance.choice(self.skus)
             wanted = {"sku": sku, "quantity": self._chance.randint(1, 3)}
-            answer = await self._settled("POST", "/v1/reservations", headers, json=wanted)
+            answer = await self.settled("POST", "/v1/reservations", headers, json=wanted)
             self.told.answers += 1
             if answer.status_code == httpx.codes.CONFLICT:
                 self.told.refused[sku] += 1
@@ -111,27 +86,9 @@ class Crowd:
         self.told.states[reservation_id] = "reserved"
         chance = self._chance.random()
         if chance < 0.85:
-            await self._settled("DELETE", f"/v1/reservations/{reservation_id}", headers)
+            await self.settled("DELETE", f"/v1/reservations/{reservation_id}", headers)
             self.told.states[reservation_id] = "released"
         elif chance < 0.9:
             order = {"order_reference": f"order-{reservation_id[:12]}"}
-            await self._settled("POST", f"/v1/reservations/{reservation_id}/allocate", headers, json=order)
+            await self.settled("POST", f"/v1/reservations/{reservation_id}/allocate", headers, json=order)
             self.told.states[reservation_id] = "allocated"
-
-    async def _settled(
-        self, method: str, path: str, headers: dict[str, str] | None = None, **body: Any
-    ) -> httpx.Response:
-        """Send one request, with the same key, until it is done or refused for good."""
-        key = {} if method == "GET" else {"Idempotency-Key": uuid.uuid4().hex}
-        for _ in range(ATTEMPTS_MAX):
-            try:
-                answer = await self._http.request(method, path, headers=(headers or {}) | key, **body)
-            except httpx.TransportError:
-                answer = None
-            if answer is not None and answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                assert answer.is_success or answer.status_code == httpx.codes.CONFLICT, answer.text
-                return answer
-            assert answer is None or answer.status_code in {502, 503, 504}, answer.text
-            self.told.retries += 1
-            await asyncio.sleep(RETRY_PAUSE_SECONDS)
-        raise AssertionError(f"{method} {path} was never settled")

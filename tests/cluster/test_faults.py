@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
+from tests.cluster.patient_client import served_again
 from tests.cluster.running_shop import RunningShop, running_shop
 from tests.cluster.shoppers import Crowd
 
 SHOPPERS = 24
 SKUS = 30
 BEFORE_SECONDS = 1.5
-SERVED_AGAIN_SECONDS_MAX = 60.0
 
 pytestmark = [pytest.mark.timeout(240)]
 
@@ -35,7 +35,7 @@ async def _under_load(shop: RunningShop, fault: Callable[[], Awaitable[None]]) -
     shopping = asyncio.create_task(crowd.shop_until(finished))
     await asyncio.sleep(BEFORE_SECONDS)
     await fault()
-    await _served_again(crowd)
+    await served_again(crowd.told, 4 * SHOPPERS)
     finished.set()
     await asyncio.wait_for(shopping, 60)
 
@@ -45,16 +45,6 @@ async def _under_load(shop: RunningShop, fault: Callable[[], Awaitable[None]]) -
     assert report["ok"] is True
     assert report["discrepancies"] == []
     return crowd
-
-
-async def _served_again(crowd: Crowd) -> None:
-    """Return when a full round of answers has come since now: more than were on their way."""
-    enough = crowd.told.answers + 4 * SHOPPERS
-    for _ in range(int(SERVED_AGAIN_SECONDS_MAX / 0.1)):
-        if crowd.told.answers >= enough:
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("shoppers are not served again")
 
 
 async def test_a_killed_owner_comes_back_with_everything_that_was_answered(shop: RunningShop) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.buyers import Buyers
+from tests.cluster.patient_client import served_again
 from tests.cluster.running_shop import RunningShop, running_shop
 
 BUYERS = 12
 SKUS = 12
 BEFORE_SECONDS = 1.0
-SERVED_AGAIN_SECONDS_MAX = 60.0
 STEP_SECONDS_MAX = 60.0
 FAULT_POINTS = Path(__file__).parent / "fault_points"
 
@@ -60,7 +60,7 @@ async def _under_load(shop: RunningShop, fault: Callable[[], Awaitable[None]]) -
     buying = asyncio.create_task(buyers.buy_until(finished))
     await asyncio.sleep(BEFORE_SECONDS)
     await fault()
-    await _served_again(buyers)
+    await served_again(buyers.told, 3 * BUYERS)
     finished.set()
     await asyncio.wait_for(buying, 90)
 
@@ -71,16 +71,6 @@ async def _under_load(shop: RunningShop, fault: Callable[[], Awaitable[None]]) -
     assert report["discrepancies"] == []
     assert buyers.told.confirmed
     return buyers
-
-
-async def _served_again(buyers: Buyers) -> None:
-    """Return when a full round of answers has come since now: more than were on their way."""
-    enough = buyers.told.answers + 3 * BUYERS
-    for _ in range(int(SERVED_AGAIN_SECONDS_MAX / 0.1)):
-        if buyers.told.answers >= enough:
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("buyers are not served again")
 
 
 async def test_a_killed_cart_owner_loses_no_line_and_no_hold(shop: RunningShop) -> None:
@@ -204,7 +194,7 @@ async def test_two_checkouts_of_one_cart_at_once_make_one_order(shop: RunningSho
         answers = await asyncio.gather(*(buyers.check_out(headers, "tok_visa") for _ in range(2)))
         assert sorted(answer.status_code for answer in answers) == [201, 409]
 
-    totals = (await buyers.settled("GET", f"/v1/inventory/{buyers.skus[0]}", buyers.as_operator)).json()
+    totals = await buyers.totals(buyers.skus[0])
     assert (totals["allocated"], totals["reserved"]) == (10, 0)
     assert (await asyncio.to_thread(shop.audit))["ok"] is True
     await buyers.close()
@@ -230,7 +220,7 @@ async def test_login_with_the_guests_cart_logout_and_checkout_at_once_sell_each_
         )
 
     for sku in (lamp, desk):
-        totals = (await buyers.settled("GET", f"/v1/inventory/{sku}", buyers.as_operator)).json()
+        totals = await buyers.totals(sku)
         assert totals["allocated"] + totals["reserved"] <= 10
         assert totals["available"] == totals["on_hand"] - totals["allocated"] - totals["reserved"]
     assert (await asyncio.to_thread(shop.audit))["ok"] is True
