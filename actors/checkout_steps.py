@@ -184,6 +184,10 @@ class CheckoutSteps:
             for line, outcome in zip(order.lines, outcomes, strict=True)
             if isinstance(outcome, Ended) and outcome.state == "allocated"
         ]
+        if allocated and order.state in ("pending", "reserved"):
+            # A successor may have claimed them: only an end that is stored says that they are not owed.
+            order.record(InventoryReleaseFailed("the units are claimed by the order"), self._clock_us())
+            return True
         # What is owed to another order is refused, and left to it.
         outcomes += await self._send([self._deallocation(order, line) for line in allocated])
         if all(isinstance(outcome, Released | Ended | UnknownReservation | Deallocated) for outcome in outcomes):
@@ -261,6 +265,7 @@ class CheckoutSteps:
         except ProviderUnavailable:
             if is_first:
                 order.record(PaymentFailed(payment.provider, key, PROVIDER_UNAVAILABLE), self._clock_us())
+            payment.sends += 1  # Unless this was the first, an earlier one may still be on its way.
             return is_first
         except PaymentOutcomeUnknown:
             payment.sends += 1

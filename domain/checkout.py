@@ -11,7 +11,7 @@ from typing import ClassVar
 from domain.identity import keyed_id
 from domain.order import Order
 from domain.order_payment import Payment
-from domain.orders import InventoryReplaced, OrderCancelled, OrderLine, Shipment
+from domain.orders import InventoryReplaced, OrderCancelled, OrderFailed, OrderLine, Shipment
 
 PAYING_SECONDS = 120
 """Holds last at least this long from when a provider is asked for money."""
@@ -142,7 +142,7 @@ _REQUEST_PAYMENT, _ALLOCATE, _RELEASE, _FAIL, _DEALLOCATE = (
 )
 
 
-_DECIDED = frozenset({InventoryReplaced, OrderCancelled})
+_DECIDED = frozenset({InventoryReplaced, OrderCancelled, OrderFailed})
 
 
 def next_step(order: Order, now_us: int) -> Step | None:
@@ -197,7 +197,9 @@ def _towards_confirmation(order: Order, now_us: int) -> Step:
 
 
 def _hold(order: Order, now_us: int) -> HoldStock | None:
-    if order.stock == "held" and order.held_until_us >= now_us + PAYING_SECONDS_LEFT_MIN * _SECOND_US:
+    """Hold before money is asked for: also when an owner that died may have begun to give the order up."""
+    is_held_long_enough = order.held_until_us >= now_us + PAYING_SECONDS_LEFT_MIN * _SECOND_US
+    if order.stock == "held" and order.is_hold_sure and is_held_long_enough:
         return None
     return HoldStock(PAYING_SECONDS * _SECOND_US)
 

@@ -57,7 +57,8 @@ class Order:
     """One order. `record` adds an event that is new, `apply` one that is stored.
 
     `uncommitted` and `postings` are what the next commit has to write. `verdict` says why the order is to be given
-    up, and `lapsed` which lines' holds are known to have lapsed: found out again after a crash, so not stored.
+    up, and `lapsed` which lines' holds are known to have lapsed: found out again after a crash, so not stored. The
+    holds are sure while nobody but this process can have given them back.
     """
 
     created: OrderCreated
@@ -72,6 +73,7 @@ class Order:
         self.state: OrderState = "pending"
         self.stock: StockState = "unheld"
         self.held_until_us = 0
+        self.is_hold_sure = False
         self.payments: list[Payment] = []
         self.paid_with: Payment | None = None
         self.shipments: tuple[Shipment, ...] = ()
@@ -89,13 +91,14 @@ class Order:
 
     @classmethod
     def of(cls, order_id: bytes, events: Iterable[StoredEvent]) -> "Order":
-        """Fold stored events. What providers may have done since is unknown.
+        """Fold stored events. What providers and the inventory may have been asked for since is unknown.
 
         Raises: CorruptOrder
         """
         order = cls(order_id)
         for stored in events:
             order.apply(stored)
+        order.is_hold_sure = False
         for payment in order.payments:
             if payment.status == "challenged":
                 payment.standing = "unknown"
@@ -219,6 +222,7 @@ class Order:
     def _reserve(self, event: InventoryReserved, at_us: int) -> None:
         self._require(self.state in ("pending", "reserved") and self.stock in ("unheld", "held"), event)
         self.state, self.stock, self.held_until_us = "reserved", "held", event.expires_at_us
+        self.is_hold_sure = True
 
     def _request(self, event: PaymentRequested, at_us: int) -> None:
         is_free = not any(each.is_alive or each.payment_key == event.payment_key for each in self.payments)
@@ -277,6 +281,7 @@ class Order:
             self.state, self.paid_with = "confirmed", payment
         else:
             payment.refund_due_minor = event.amount_minor
+            self.verdict = self.verdict or PAYMENT_VOIDED  # It was being let go when it turned out to be taken.
 
     def _release(self, event: InventoryReleased, at_us: int) -> None:
         self._require(self.stock in ("held", "allocated") and self.paid_with is None, event)

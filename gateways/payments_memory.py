@@ -77,7 +77,7 @@ class MemoryPaymentProvider:
         key = request.payment_key
         manner = self._manner_of("authorise", key)
         if manner is None:
-            manner = Manner.OBEY if key in self._asked else rules.manner_of(request.token, self._name)
+            manner = self._manner_of_token(key, request.token)
         self._asked.add(key)
         decline = "declined" if manner is Manner.DECLINE else ""
         reference = self._reference()
@@ -165,6 +165,12 @@ class MemoryPaymentProvider:
         if scripted is None and self._planned[call]:
             return self._planned[call].popleft()
         return scripted
+
+    def _manner_of_token(self, key: str, token: str) -> Manner:
+        manner = rules.manner_of(token, self._name)
+        # Down stays down for a payment; a call is lost once.
+        is_over = key in self._payments if manner is Manner.DOWN else key in self._asked
+        return Manner.OBEY if is_over else manner
 
     async def _do(self, payment_key: str, change: _Change, manner: Manner | None) -> PaymentRecord:
         """Make a change the way that `manner` says. Cancelled before `_keep`, it is not done; after it, it is."""

@@ -204,10 +204,23 @@ async def test_money_that_a_provider_denied_and_took_all_the_same_is_given_back(
     assert rig.books() == {}
 
 
-async def test_a_provider_that_goes_down_after_a_lost_call_may_still_have_heard_it() -> None:
+async def test_a_call_that_was_lost_before_the_provider_went_down_can_take_no_money_once_another_provider_has() -> None:
     rig = await open_shop()
     await rig.fill()
     rig.primary.plan("authorise", Manner.LATE, *[Manner.DOWN] * 10)
+
+    order = await rig.order(place())
+    rig.primary.deliver_late()
+
+    assert (order.state, order.provider) == ("confirmed", "fallback")
+    assert [record.state for record in rig.primary.records().values()] == ["voided"]
+
+
+async def test_a_provider_that_answers_nothing_after_a_lost_call_may_still_have_heard_it() -> None:
+    rig = await open_shop()
+    await rig.fill()
+    rig.primary.plan("authorise", Manner.LATE)
+    rig.primary.plan("find", *[Manner.DOWN] * 6)
 
     waiting = await rig.order(place())
     rig.primary.deliver_late()
@@ -216,6 +229,21 @@ async def test_a_provider_that_goes_down_after_a_lost_call_may_still_have_heard_
     assert (waiting.state, waiting.is_open) == ("reserved", True)
     assert (order.state, order.provider) == ("confirmed", "primary")
     assert rig.fallback.calls.total() == 0
+
+
+async def test_a_successor_gives_a_provider_up_that_still_answers_questions_but_takes_no_money() -> None:
+    rig = await open_shop()
+    await rig.fill()
+    rig.primary.plan("authorise", Manner.SLOW, *[Manner.DOWN] * 10)
+
+    paying = asyncio.create_task(rig.ask(place()))
+    await asyncio.sleep(1.0)
+    assert rig.primary.calls["authorise"] == 1
+    await rig.replace_owner()
+    paying.cancel()
+    order = await rig.order(place())
+
+    assert (order.state, order.provider) == ("confirmed", "fallback")
 
 
 async def test_a_decline_is_told_at_once_and_holds_that_cannot_be_given_back_now_are_given_back_later() -> None:

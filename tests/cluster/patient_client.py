@@ -80,7 +80,8 @@ class PatientClient:
                 return answer
             self._told.retries += 1
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
-        raise AssertionError(f"{method} {path} was never settled")
+        last = "nothing" if answer is None else f"{answer.status_code} {answer.text}"
+        raise AssertionError(f"{method} {path} was never settled; the last answer was {last}")
 
 
 async def served_again(told: Counted, enough: int) -> None:
