@@ -92,6 +92,28 @@ def import_catalogue(
     import_file(_directory(data_dir), file, units=units, as_json=as_json)
 
 
+@application.command("backup")
+def backup(
+    target: Annotated[Path, typer.Argument(help="A directory that is not there yet.")],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write a backup of the running shop: its database as it is at one instant, and its secrets."""
+    from cli.backup_command import back_up_shop
+
+    back_up_shop(_directory(data_dir), target, as_json=as_json)
+
+
+@application.command("restore")
+def restore(
+    source: Annotated[Path, typer.Argument(help="A backup.")], data_dir: DataDir = None, as_json: Json = False
+) -> None:
+    """Put a backup into an empty data directory (or an empty database given by URL); then start it with `up`."""
+    from cli.backup_command import restore_shop
+
+    restore_shop(_settings(data_dir), source, as_json=as_json)
+
+
 @loadtest.command("drop")
 def loadtest_drop(
     shoppers: Shoppers = 2_000,

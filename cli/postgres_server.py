@@ -123,7 +123,7 @@ class PostgresServer:
         self._process = launch(
             Launch(
                 command=[
-                    str(_binary("postgres")),
+                    str(postgres_program("postgres")),
                     f"-D{self._files.cluster}",
                     f"--port={self.port}",
                     *options,
@@ -132,7 +132,7 @@ class PostgresServer:
                 death_signal=signal.SIGINT,
                 run_as=run_as,
                 reach=[*_installed_paths(), self._files.root],
-                environment=_environment(),
+                environment=postgres_environment(),
             )
         )
         wait_until_ready(
@@ -201,7 +201,7 @@ def _initialise(files: PostgresFiles, run_as: RunAs | None) -> None:
         Launch(
             command=[
                 *(
-                    str(_binary("initdb")),
+                    str(postgres_program("initdb")),
                     f"--pgdata={partial}",
                     f"--username={USER}",
                     f"--pwfile={handover}",
@@ -214,7 +214,7 @@ def _initialise(files: PostgresFiles, run_as: RunAs | None) -> None:
             death_signal=signal.SIGTERM,
             run_as=run_as,
             reach=[*_installed_paths(), files.root],
-            environment=_environment(),
+            environment=postgres_environment(),
         )
     )
     try:
@@ -263,7 +263,11 @@ def _installation() -> Path:
     return Path(found.origin).parent / "pginstall"
 
 
-def _binary(name: str) -> Path:
+def postgres_program(name: str) -> Path:
+    """Return the path of a program of the embedded PostgreSQL.
+
+    Raises: ServerFault when none is installed.
+    """
     return _installation() / "bin" / name
 
 
@@ -278,8 +282,8 @@ def _installed_paths() -> list[Path]:
     return [*needed, libraries] if libraries.exists() else needed
 
 
-def _environment() -> dict[str, str]:
-    """Leave out what would steer PostgreSQL from outside, such as PGDATA or PGOPTIONS."""
+def postgres_environment() -> dict[str, str]:
+    """Return the environment for a program of PostgreSQL, without what would steer it from outside, such as PGDATA."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
     return kept | {"LC_ALL": "C", "TZ": "UTC"}
 
