@@ -11,6 +11,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from actors.customer_supervisor import CustomerSupervisor
 from actors.engine_settings import EngineSettings
 from actors.key_retention import forget_old_keys
+from actors.ray_audits import audit_shop_in_rounds
 from actors.ray_calls import NAMESPACE, STOP_SECONDS_MAX, RayCalls, actor_name
 from actors.ray_customer_owners import CartOwnerActor, CheckoutOwnerActor
 from actors.ray_owners import InventoryOwnerActor
@@ -82,6 +83,9 @@ class SupervisorActor:
         # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
         self._placed = asyncio.get_running_loop().create_task(self._place())
         self._running = asyncio.get_running_loop().create_task(self._run())
+        self._auditing: asyncio.Task[None] | None = None
+        if settings.audit_every_seconds:  # Beside the rest: whatever becomes of an audit, owners are looked after.
+            self._auditing = asyncio.get_running_loop().create_task(audit_shop_in_rounds(settings))
 
     async def is_ready(self) -> bool:
         """Say whether every owner serves.
@@ -109,6 +113,8 @@ class SupervisorActor:
 
     async def stop(self) -> None:
         """Stop every owner in order: those that ask others first."""
+        if self._auditing is not None:
+            self._auditing.cancel()
         await self._customers.stop()
         await self._supervisor.stop()
         await self._pool.close()

@@ -17,6 +17,7 @@ from cli.output import console, print_json, print_line
 from cli.ray_cluster import joined_cluster
 from cli.shop import engine_settings
 from gateways.payment_routing import ConnectedProviders
+from stores.audit_verdicts import AuditVerdicts
 from stores.connections import Pool, make_pool
 from stores.inventory_audit import AuditReads
 from stores.live_stock import LiveStockCopies
@@ -67,7 +68,9 @@ async def _audit_stock(
             if sku is not None:
                 return await audit.check(sku)
             with _progress("Auditing stock", show_progress) as on_progress:
-                return await audit.check_all(on_progress)
+                report = await audit.check_all(on_progress)
+            await AuditVerdicts(pool).record("stock", report.skus_checked, len(report.discrepancies))
+            return report
     finally:
         await inventory.close()
         await client.aclose()
@@ -81,7 +84,9 @@ async def audit_money(instance: RunningInstance, *, show_progress: bool) -> Mone
         async with _open_pool(instance) as pool:
             audit = MoneyAudit(MoneyAuditReads(pool), AuditReads(pool), named)
             with _progress("Auditing money", show_progress) as on_progress:
-                return await audit.check_all(on_progress)
+                report = await audit.check_all(on_progress)
+            await AuditVerdicts(pool).record("money", report.orders_checked, len(report.discrepancies))
+            return report
 
 
 @asynccontextmanager

@@ -47,6 +47,7 @@ class RunningInstance(msgspec.Struct, frozen=True, kw_only=True):
     operator_password: str
     providers: list[RunningProvider]
     payment_routes: str
+    audit_every_seconds: float = 0.0
     postgres_pid: int | None
     valkey_pid: int | None
     ray_address: str

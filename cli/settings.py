@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     customer_owner_count: Annotated[
         int, Field(ge=1, le=64, description="Owners of carts, and as many of checkouts")
     ] = 1
+    audit_every_seconds: Annotated[
+        float, Field(ge=0, le=604_800, description="How often all stock and money is audited; 0 for never")
+    ] = 3_600.0
     replica_count: Annotated[int, Field(ge=1, le=256, description="Serve replicas that answer HTTP")] = 1
     drain_seconds: Annotated[
         float, Field(ge=0, le=600, description="How long replicas go on answering while the shop stops")
@@ -137,6 +140,7 @@ _TYPES = {
     "secret_key": "secret",
     "owner_count": "integer",
     "customer_owner_count": "integer",
+    "audit_every_seconds": "seconds",
     "replica_count": "integer",
     "drain_seconds": "seconds",
     "log_level": "DEBUG, INFO, WARNING or ERROR",

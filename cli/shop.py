@@ -141,6 +141,7 @@ class Shop:
             customer_owner_count=self._settings.customer_owner_count,
             providers=_providers_of(servers),
             payment_routes=self._settings.payment_routes,
+            audit_every_seconds=self._settings.audit_every_seconds,
             postgres_pid=servers.postgres.pid if servers.postgres else None,
             valkey_pid=servers.valkey.pid if servers.valkey else None,
             ray_address=address,
@@ -229,6 +230,7 @@ def engine_settings(instance: RunningInstance) -> EngineSettings:
             ProviderAddress(name=each.name, url=each.url, secret=each.secret) for each in instance.providers
         ),
         payment_routes=instance.payment_routes,
+        audit_every_seconds=instance.audit_every_seconds,
     )
 
 

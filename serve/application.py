@@ -35,6 +35,7 @@ from serve.logs import configure_logs
 from serve.metrics import Metrics
 from serve.passwords import Passwords
 from serve.tokens import Tokens
+from stores.audit_verdicts import AuditVerdicts
 from stores.carts_news import CartNews
 from stores.connections import Pool, lease, make_pool
 from stores.idempotency import IdempotencyKeys
@@ -140,16 +141,23 @@ def compose_shop(
 ) -> Shop:
     """Wire one replica's shop from what is open."""
     keys = IdempotencyKeys(pool)
+    verdicts = AuditVerdicts(audits)
 
     async def audit(sku: str | None) -> AuditReport:
         checked = InventoryAudit(AuditReads(audits), LiveStockCopies(client), owners)
-        return await (checked.check_all() if sku is None else checked.check(sku))
+        if sku is not None:
+            return await checked.check(sku)
+        report = await checked.check_all()
+        await verdicts.record("stock", report.skus_checked, len(report.discrepancies))
+        return report
 
     async def audit_money() -> MoneyReport:
         engine = settings.engine
         async with ConnectedProviders(engine.providers, engine.payment_routes, time.monotonic) as providers:
             named = [providers.named(name) for name in providers.names()]
-            return await MoneyAudit(MoneyAuditReads(audits), AuditReads(audits), named).check_all()
+            report = await MoneyAudit(MoneyAuditReads(audits), AuditReads(audits), named).check_all()
+        await verdicts.record("money", report.orders_checked, len(report.discrepancies))
+        return report
 
     return Shop(
         pool=pool,
@@ -170,6 +178,7 @@ def compose_shop(
         new_id=_new_id,
         audit=audit,
         audit_money=audit_money,
+        audit_verdicts=AuditVerdicts(pool),
         describe_owners=owners.describe_everyone,
         reasons_not_ready=lambda: reasons_not_ready(pool, client, owners.describe_owners),
     )

@@ -16,6 +16,7 @@ from serve.cart_events import CartEvents
 from serve.key_claims import KeyClaims
 from serve.passwords import Passwords
 from serve.tokens import Tokens
+from stores.audit_verdicts import AuditVerdicts
 from stores.connections import Pool
 from stores.idempotency import IdempotencyKeys
 from stores.inventory_reads import DropRecord, HoldPosition, ReservationRecord, WarehouseTotals
@@ -70,6 +71,7 @@ class Shop:
     new_id: Callable[[], bytes]
     audit: Callable[[str | None], Awaitable[AuditReport]]
     audit_money: Callable[[], Awaitable[MoneyReport]]
+    audit_verdicts: AuditVerdicts
     describe_owners: Callable[[], Awaitable[Sequence[Any]]]
     reasons_not_ready: Callable[[], Awaitable[list[str]]]
 

@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from stores.audit_verdicts import AuditVerdict
+
 _LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -19,6 +21,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._owners = _OwnerFigures()
         self.registry.register(self._owners)
+        self._verdicts = _AuditFigures()
+        self.registry.register(self._verdicts)
         self._requests = Counter(
             "doorbuster_requests",
             "Requests by route and status.",
@@ -48,9 +52,10 @@ class Metrics:
         counter.inc()
         histogram.observe(seconds)
 
-    def render(self, owners: Sequence[Any]) -> bytes:
+    def render(self, owners: Sequence[Any], verdicts: Sequence[AuditVerdict] = ()) -> bytes:
         """Return everything in Prometheus's text format; `owners` describe themselves in dataclasses or structs."""
         self._owners.descriptions = owners
+        self._verdicts.latest = verdicts
         return generate_latest(self.registry)
 
 
@@ -74,6 +79,24 @@ class _OwnerFigures(Collector):
                     family = families[name] = GaugeMetricFamily(f"doorbuster_owner_{name}", title, labels=["owner_id"])
                 family.add_metric([owner_id], float(value))
         return [*families.values(), *_provider_families(self.descriptions)]
+
+
+class _AuditFigures(Collector):
+    """What the last audit of each kind has found, whoever ran it."""
+
+    def __init__(self) -> None:
+        self.latest: Sequence[AuditVerdict] = ()
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        labels = ["subject"]
+        age = GaugeMetricFamily("doorbuster_audit_age_seconds", "Since the last audit.", labels=labels)
+        checked = GaugeMetricFamily("doorbuster_audit_checked", "SKUs or orders in the last audit.", labels=labels)
+        found = GaugeMetricFamily("doorbuster_audit_discrepancies", "Found by the last audit.", labels=labels)
+        for verdict in self.latest:
+            age.add_metric([verdict.subject], verdict.age_seconds)
+            checked.add_metric([verdict.subject], verdict.checked)
+            found.add_metric([verdict.subject], verdict.discrepancies)
+        return [age, checked, found]
 
 
 def _provider_families(descriptions: Sequence[Any]) -> list[GaugeMetricFamily]:

@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef
 DASHBOARD = Path(__file__).with_name("dashboard.json")
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 _WIDTH = 24
-_STAT_SIZE, _GRAPH_SIZE = (6, 4), (12, 8)
+_STAT_SIZE, _GRAPH_SIZE = (4, 4), (12, 8)
 """Columns of the page, which has 24, and rows."""
 
 Query = tuple[str, str]
@@ -42,6 +42,7 @@ _STATS: tuple[tuple[str, str, str, str], ...] = (
         "Share of answers that are 5xx; 503 is the shop's own choice.",
     ),
     ("Stuck orders", "short", "sum(doorbuster_owner_stuck)", "Open orders whose next step can't be taken now."),
+    ("Audit", "short", "sum(max by (subject) (doorbuster_audit_discrepancies))", "Discrepancies in the last audits."),
     ("Orders confirmed", "reqps", "sum(rate(doorbuster_owner_confirmed[1m]))", "Paid and owed, a second."),
 )
 

@@ -16,6 +16,7 @@ from actors.owner_figures import CustomerOwnerDescription, OwnerCounters, OwnerD
 from deploy.monitoring.dashboard import DASHBOARD, build
 from gateways.payment_routing import ProviderFigures
 from serve.metrics import Metrics
+from stores.audit_verdicts import AuditVerdict
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -57,7 +58,7 @@ def _samples() -> Iterator[tuple[str, set[str]]]:
     checkout = CustomerOwnerDescription(
         owner_id="checkout-0", incarnation=1, pid=3, counters=CheckoutCounters(), providers=(provider,)
     )
-    for line in metrics.render([inventory, cart, checkout]).decode().splitlines():
+    for line in metrics.render([inventory, cart, checkout], [AuditVerdict("stock", 1.0, 1, 0)]).decode().splitlines():
         if not line.startswith("#"):
             name, _, labels = line.partition(" ")[0].partition("{")
             yield name, set(re.findall(r'(\w+)="', labels))

@@ -29,6 +29,7 @@ from serve.key_claims import KeyClaims
 from serve.metrics import Metrics
 from serve.passwords import Passwords
 from serve.tokens import Tokens
+from stores.audit_verdicts import AuditVerdicts
 from stores.carts_news import CartNews
 from stores.carts_redis import RedisCartStore
 from stores.connections import make_pool
@@ -244,6 +245,7 @@ def _shop(
         webhook_secrets={},
         clock=clock,
         new_id=lambda: uuid_utils.uuid7().bytes,
+        audit_verdicts=AuditVerdicts(pool),
         audit=audit,
         audit_money=audit_money,
         describe_owners=nobody,
