@@ -92,6 +92,20 @@ def import_catalogue(
     import_file(_directory(data_dir), file, units=units, as_json=as_json)
 
 
+@application.command("migrate")
+def migrate_tables(
+    contract: Annotated[
+        bool, typer.Option("--contract", help="Take away what only older versions used: none of them may run any more.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Bring the tables of the running shop, or of DOORBUSTER_DATABASE_URL, up to date; `up` does it by itself."""
+    from cli.migrating import migrate_shop
+
+    migrate_shop(_settings(data_dir), contract=contract, as_json=as_json)
+
+
 @application.command("backup")
 def backup(
     target: Annotated[Path, typer.Argument(help="A directory that is not there yet.")],

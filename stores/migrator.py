@@ -2,6 +2,10 @@
 
 Each file is one transaction together with its record. An advisory lock keeps two migrators apart. A file that
 changed after it was applied is an error, not a second migration.
+
+Two versions may serve one database for a while: what a version needs is added first, without taking anything from the
+one before; `*.contract.sql` files take away what only older versions used, and are applied when somebody says that
+none of those runs any more.
 """
 
 import hashlib
@@ -13,6 +17,7 @@ import psycopg
 
 from domain.errors import DoorbusterError, Unavailable
 
+CONTRACT = ".contract"
 MIGRATIONS_DIRECTORY = Path(__file__).parent / "migrations"
 _LOCK_KEY = 0x646F6F72
 """Names our advisory lock; the bytes spell "door"."""
@@ -42,13 +47,21 @@ class Migration:
     sql: str
 
     @property
+    def is_contract(self) -> bool:
+        """Whether it takes something away that an older version uses."""
+        return self.name.endswith(CONTRACT)
+
+    @property
     def checksum(self) -> str:
         """SHA-256 of the text, in hex."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def migrate(database_url: str, directory: Path = MIGRATIONS_DIRECTORY) -> list[str]:
+def migrate(database_url: str, directory: Path = MIGRATIONS_DIRECTORY, *, contract: bool = False) -> list[str]:
     """Apply what is missing and return its names; does nothing when all is applied.
+
+    What takes something away is applied with `contract` only. A database that a newer version has added to is fine;
+    one from which a newer version has taken something away is not.
 
     Raises: MigrationFault, Unavailable.
     """
@@ -57,7 +70,7 @@ def migrate(database_url: str, directory: Path = MIGRATIONS_DIRECTORY) -> list[s
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute(_LOCK, [_LOCK_KEY])
             try:
-                return _apply_missing(connection, migrations)
+                return _apply_missing(connection, migrations, contract=contract)
             finally:
                 if not connection.broken:
                     connection.execute(_UNLOCK, [_LOCK_KEY])
@@ -70,13 +83,20 @@ def read_migrations(directory: Path) -> list[Migration]:
     return [Migration(name=path.stem, sql=path.read_text(encoding="utf-8")) for path in sorted(directory.glob("*.sql"))]
 
 
-def _apply_missing(connection: psycopg.Connection, migrations: Sequence[Migration]) -> list[str]:
+def _apply_missing(connection: psycopg.Connection, migrations: Sequence[Migration], *, contract: bool) -> list[str]:
     connection.execute(_CREATE_RECORD)
     applied = {str(name): str(checksum) for name, checksum in connection.execute(_LIST_APPLIED)}
     for migration in migrations:
         if applied.get(migration.name, migration.checksum) != migration.checksum:
             raise MigrationFault(f"migration {migration.name} was changed after it was applied")
-    missing = [migration for migration in migrations if migration.name not in applied]
+    newer = sorted(name for name in applied.keys() - {each.name for each in migrations} if name.endswith(CONTRACT))
+    if newer:
+        raise MigrationFault(f"a newer version has taken away what this one uses: {newer[0]}")
+    missing = [
+        migration
+        for migration in migrations
+        if migration.name not in applied and (contract or not migration.is_contract)
+    ]
     for migration in missing:
         _apply(connection, migration)
     return [migration.name for migration in missing]

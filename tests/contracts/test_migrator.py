@@ -86,6 +86,43 @@ def test_two_migrators_at_once_apply_each_file_once(empty_database_url: str, dir
     assert _numbers(empty_database_url) == [1, 2, 3]
 
 
+def test_what_an_older_version_uses_is_taken_away_only_when_somebody_says_so(
+    empty_database_url: str, directory: Path
+) -> None:
+    (directory / "003_third.contract.sql").write_text("DELETE FROM numbers WHERE n = 1;")
+    (directory / "004_fourth.sql").write_text("INSERT INTO numbers VALUES (4);")
+
+    expanded, before = migrate(empty_database_url, directory), _numbers(empty_database_url)
+    contracted = migrate(empty_database_url, directory, contract=True)
+
+    assert (expanded, before) == (["001_first", "002_second", "004_fourth"], [1, 2, 4])
+    assert (contracted, _numbers(empty_database_url)) == (["003_third.contract"], [2, 4])
+    assert migrate(empty_database_url, directory, contract=True) == []
+
+
+def test_an_older_version_serves_a_database_that_a_newer_one_has_added_to(
+    empty_database_url: str, directory: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    older = tmp_path_factory.mktemp("older")
+    (older / "001_first.sql").write_text((directory / "001_first.sql").read_text())
+    migrate(empty_database_url, directory)
+
+    assert migrate(empty_database_url, older) == []
+    assert _numbers(empty_database_url) == [1, 2]
+
+
+def test_an_older_version_refuses_a_database_that_a_newer_one_has_taken_from(
+    empty_database_url: str, directory: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    older = tmp_path_factory.mktemp("older")
+    (older / "001_first.sql").write_text((directory / "001_first.sql").read_text())
+    (directory / "003_third.contract.sql").write_text("DELETE FROM numbers WHERE n = 1;")
+    migrate(empty_database_url, directory, contract=True)
+
+    with pytest.raises(MigrationFault, match=r"a newer version has taken away what this one uses: 003_third\.contract"):
+        migrate(empty_database_url, older)
+
+
 def test_a_database_that_does_not_answer_is_unavailable(directory: Path) -> None:
     with pytest.raises(Unavailable, match="can't be migrated"):
         migrate("postgresql://nobody@127.0.0.1:1/none", directory)
