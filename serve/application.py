@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -26,10 +26,11 @@ from actors.order_audit import MoneyAudit, MoneyReport
 from actors.ray_clients import RayOwners, connect_owners
 from domain.errors import DoorbusterError
 from gateways.payment_routing import ConnectedProviders
+from serve.admission import Admission, AdmissionLimits
 from serve.api import build_api
 from serve.cart_events import CartEvents
 from serve.context import Shop
-from serve.front import REQUESTS_IN_FLIGHT_MAX, ShopFront
+from serve.front import ShopFront
 from serve.key_claims import KeyClaims
 from serve.logs import configure_logs
 from serve.metrics import Metrics
@@ -63,7 +64,7 @@ class ShopSettings:
     secret_key: str
     replica_count: int = 1
     replica_cpus: float = 0.2
-    requests_in_flight_max: int = REQUESTS_IN_FLIGHT_MAX
+    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
     log_level: str = "INFO"
 
 
@@ -100,7 +101,7 @@ def make_front(settings: ShopSettings) -> ShopFront:
     configure_logs(settings.log_level)
     metrics = Metrics()
     api = build_api(partial(open_shop, settings), metrics, version("doorbuster"))
-    return ShopFront(api, metrics, settings.requests_in_flight_max)
+    return ShopFront(api, metrics, Admission(time.perf_counter, settings.admission))
 
 
 @asynccontextmanager

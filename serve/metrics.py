@@ -34,7 +34,13 @@ class Metrics:
         )
         self.in_flight = Gauge("doorbuster_requests_in_flight", "Requests under way.", registry=self.registry)
         self.refused = Counter(
-            "doorbuster_requests_refused", "Requests refused because too many were under way.", registry=self.registry
+            "doorbuster_requests_refused",
+            "Requests refused because too many were under way, by class of call.",
+            ("call_class",),
+            registry=self.registry,
+        )
+        self.admission_limit = Gauge(
+            "doorbuster_admission_limit", "Requests that may be worked on at a time.", registry=self.registry
         )
         self._counters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
