@@ -60,7 +60,7 @@ async def test_in_a_crowd_of_slow_bodies_the_slowest_makes_room(running: Running
         for number in range(5):
             slow.append(await RawClient.connect(port))
             await slow[-1].send(head_of("POST", "/v1/reservations", len(BODY), guest) + BODY[:1])
-            await _until(lambda expected=number + 1: running.front.bodies.waits == expected)  # type: ignore[misc]
+            await _until(lambda expected=number + 1: running.front.bodies.waits == expected)
         quick = await RawClient.connect(port)
         await quick.send(head_of("POST", "/v1/reservations", len(BODY), guest) + BODY)
 
