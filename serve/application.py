@@ -35,6 +35,7 @@ from serve.key_claims import KeyClaims
 from serve.logs import configure_logs
 from serve.metrics import Metrics
 from serve.passwords import Passwords
+from serve.rate_limits import RateLimiter, RateLimits, shared_counts
 from serve.tokens import Tokens
 from stores.carts_news import CartNews
 from stores.connections import Pool, lease, make_pool
@@ -65,6 +66,7 @@ class ShopSettings:
     replica_count: int = 1
     replica_cpus: float = 0.2
     admission: AdmissionLimits = field(default_factory=AdmissionLimits)
+    rate_limits: RateLimits = field(default_factory=RateLimits)
     log_level: str = "INFO"
 
 
@@ -129,6 +131,8 @@ async def open_shop(settings: ShopSettings) -> AsyncIterator[Shop]:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await shop.key_claims.close()
+        if shop.rate_limiter is not None:
+            await shop.rate_limiter.close()
         shop.passwords.close()
         await owners.close()
         await client.aclose()
@@ -173,6 +177,7 @@ def compose_shop(
         audit_money=audit_money,
         describe_owners=owners.describe_everyone,
         reasons_not_ready=lambda: reasons_not_ready(pool, client, owners.describe_owners),
+        rate_limiter=RateLimiter(shared_counts(client), time.time, settings.rate_limits),
     )
 
 

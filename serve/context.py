@@ -15,6 +15,7 @@ from domain.outcomes import Totals
 from serve.cart_events import CartEvents
 from serve.key_claims import KeyClaims
 from serve.passwords import Passwords
+from serve.rate_limits import RateLimiter
 from serve.tokens import Tokens
 from stores.connections import Pool
 from stores.idempotency import IdempotencyKeys
@@ -72,6 +73,7 @@ class Shop:
     audit_money: Callable[[], Awaitable[MoneyReport]]
     describe_owners: Callable[[], Awaitable[Sequence[Any]]]
     reasons_not_ready: Callable[[], Awaitable[list[str]]]
+    rate_limiter: RateLimiter | None = None
 
 
 OpenShop = Callable[[], AbstractAsyncContextManager[Shop]]

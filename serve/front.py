@@ -16,10 +16,12 @@ from starlette.types import ASGIApp
 from serve.admission import Admission
 from serve.call_classes import CallClass, class_of
 from serve.cart_streams import is_event_stream, stream_events
+from serve.context import Shop
 from serve.hot_calls import HotCall, hot_call
 from serve.metrics import Metrics
 from serve.patience import Patience
 from serve.replies import Message, Receive, Reply, Scope, Send, busy, problem, send_reply
+from serve.tokens import token_in
 
 BODY_BYTES_MAX = 1_048_576
 BODY_SECONDS_MAX = 15.0
@@ -64,6 +66,7 @@ class ShopFront:
         self._open = 0
         self._open_max = requests_open_max
         metrics.in_flight.set_function(lambda: float(self._open))
+        metrics.rate_limit_failed_open.read = self._failed_open
         metrics.admission_limit.set_function(lambda: self.admission.limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,6 +86,10 @@ class ShopFront:
                 # Before the body is read: refusing has to cost next to nothing.
                 await self._send(self._too_many(kind), send)
                 return
+            limited = self._rate_limited(kind, scope)
+            if limited is not None:
+                await self._send(limited, send)
+                return
             hot = hot_call(scope["method"], scope["path"])
             if hot is None:
                 await self._answer(kind, scope, receive, send)
@@ -92,6 +99,22 @@ class ShopFront:
             return
         finally:
             self._open -= 1
+
+    def _rate_limited(self, kind: CallClass, scope: Scope) -> Reply | None:
+        """Return the refusal of a caller who has made too many calls. Its body is not read."""
+        shop: Shop = self._state.shop
+        limiter = shop.rate_limiter
+        if limiter is None:
+            return None
+        token = token_in(scope["headers"])
+        limited = limiter.check(kind, None if token is None else shop.tokens.read(token), scope["headers"])
+        if limited is not None:
+            self._metrics.rate_limited.labels(kind.value).inc()
+        return limited
+
+    def _failed_open(self) -> int:
+        shop: Shop | None = getattr(self._state, "shop", None)
+        return shop.rate_limiter.failed_open if shop is not None and shop.rate_limiter is not None else 0
 
     def _too_many(self, kind: CallClass) -> Reply:
         self._metrics.refused.labels(kind.value).inc()

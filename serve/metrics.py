@@ -1,12 +1,12 @@
 """Prometheus metrics of one replica, and of the owners as they describe themselves when somebody asks."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 _LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -39,9 +39,19 @@ class Metrics:
             ("call_class",),
             registry=self.registry,
         )
+        self.rate_limited = Counter(
+            "doorbuster_requests_rate_limited",
+            "Requests refused because their callers made too many, by class of call.",
+            ("call_class",),
+            registry=self.registry,
+        )
         self.admission_limit = Gauge(
             "doorbuster_admission_limit", "Requests that may be worked on at a time.", registry=self.registry
         )
+        self.rate_limit_failed_open = _ReadCounter(
+            "doorbuster_rate_limit_failed_open", "Calls whose rate was not checked because Redis did not answer."
+        )
+        self.registry.register(self.rate_limit_failed_open)
         self._counters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def record(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -58,6 +68,17 @@ class Metrics:
         """Return everything in Prometheus's text format; `owners` describe themselves in dataclasses or structs."""
         self._owners.descriptions = owners
         return generate_latest(self.registry)
+
+
+class _ReadCounter(Collector):
+    """A counter that somebody else keeps."""
+
+    def __init__(self, name: str, title: str) -> None:
+        self._name, self._title = name, title
+        self.read: Callable[[], int] = lambda: 0
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._title, value=float(self.read()))
 
 
 class _OwnerFigures(Collector):
