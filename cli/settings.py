@@ -75,6 +75,31 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[
         float, Field(ge=0, le=600, description="How long replicas go on answering while the shop stops")
     ] = 0.0
+    rate_limit_sessions: Annotated[
+        int, Field(ge=0, description="New sessions and users from one address in a window; needs TRUSTED_PROXIES")
+    ] = 600
+    rate_limit_browsing: Annotated[int, Field(ge=0, description="Other reads of one customer in a window")] = 6_000
+    rate_limit_reservations: Annotated[
+        int, Field(ge=0, description="Reservations that one customer may ask for in a window; 0 for any number")
+    ] = 3_000
+    rate_limit_carts: Annotated[
+        int, Field(ge=0, description="Calls of one customer about the cart or a reservation in a window")
+    ] = 3_000
+    rate_limit_checkouts: Annotated[
+        int, Field(ge=0, description="Checkouts and changes of orders of one customer in a window")
+    ] = 1_200
+    rate_limit_window_seconds: Annotated[
+        int, Field(ge=1, le=3_600, description="How long a window of the rate limits is")
+    ] = 60
+    trusted_proxies: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=8,
+            description="Proxies of yours before the shop that add to X-Forwarded-For; 0: callers without a token"
+            " are not told apart, nor limited",
+        ),
+    ] = 0
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="Least severe lines in the logs")
     ] = "INFO"
@@ -143,5 +168,12 @@ _TYPES = {
     "audit_every_seconds": "seconds",
     "replica_count": "integer",
     "drain_seconds": "seconds",
+    "rate_limit_sessions": "integer",
+    "rate_limit_browsing": "integer",
+    "rate_limit_reservations": "integer",
+    "rate_limit_carts": "integer",
+    "rate_limit_checkouts": "integer",
+    "rate_limit_window_seconds": "seconds",
+    "trusted_proxies": "integer",
     "log_level": "DEBUG, INFO, WARNING or ERROR",
 }

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
@@ -25,6 +26,9 @@ from cli.sweeper import MARK, start_sweeper, sweep
 from domain.errors import DoorbusterError
 from gateways.payment_routing import ProviderAddress
 from stores.migrator import migrate
+
+if TYPE_CHECKING:
+    from serve.rate_limits import RateLimits
 
 READY_SECONDS_MAX = 120.0
 _POLL_SECONDS = 0.2
@@ -168,6 +172,7 @@ class Shop:
             engine=engine_settings(self.instance),
             secret_key=own_key.get_secret_value() if own_key else secret_key,
             replica_count=self._settings.replica_count,
+            rate_limits=rate_limits_of(self._settings),
             log_level=self._settings.log_level,
         )
         with ray_faults("the HTTP front did not start"):
@@ -216,6 +221,24 @@ class Shop:
                 with contextlib.suppress(RayError, RuntimeError, TimeoutError, DoorbusterError):
                     step()
         leave_cluster()
+
+
+def rate_limits_of(settings: Settings) -> "RateLimits":
+    """Return how many calls of each class one caller may make."""
+    from serve.call_classes import CallClass
+    from serve.rate_limits import RateLimits
+
+    return RateLimits(
+        window_seconds=settings.rate_limit_window_seconds,
+        calls={
+            CallClass.SESSION: settings.rate_limit_sessions,
+            CallClass.BROWSING: settings.rate_limit_browsing,
+            CallClass.RESERVATION: settings.rate_limit_reservations,
+            CallClass.CART: settings.rate_limit_carts,
+            CallClass.CHECKOUT: settings.rate_limit_checkouts,
+        },
+        trusted_proxies=settings.trusted_proxies,
+    )
 
 
 def engine_settings(instance: RunningInstance) -> EngineSettings:

@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -26,14 +26,16 @@ from actors.order_audit import MoneyAudit, MoneyReport
 from actors.ray_clients import RayOwners, connect_owners
 from domain.errors import DoorbusterError
 from gateways.payment_routing import ConnectedProviders
+from serve.admission import Admission, AdmissionLimits
 from serve.api import build_api
 from serve.cart_events import CartEvents
 from serve.context import Shop
-from serve.front import REQUESTS_IN_FLIGHT_MAX, ShopFront
+from serve.front import ShopFront
 from serve.key_claims import KeyClaims
 from serve.logs import configure_logs
 from serve.metrics import Metrics
 from serve.passwords import Passwords
+from serve.rate_limits import RateLimiter, RateLimits, shared_counts
 from serve.tokens import Tokens
 from stores.audit_verdicts import AuditVerdicts
 from stores.carts_news import CartNews
@@ -64,7 +66,8 @@ class ShopSettings:
     secret_key: str
     replica_count: int = 1
     replica_cpus: float = 0.2
-    requests_in_flight_max: int = REQUESTS_IN_FLIGHT_MAX
+    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
+    rate_limits: RateLimits = field(default_factory=RateLimits)
     log_level: str = "INFO"
 
 
@@ -101,7 +104,7 @@ def make_front(settings: ShopSettings) -> ShopFront:
     configure_logs(settings.log_level)
     metrics = Metrics()
     api = build_api(partial(open_shop, settings), metrics, version("doorbuster"))
-    return ShopFront(api, metrics, settings.requests_in_flight_max)
+    return ShopFront(api, metrics, Admission(time.perf_counter, settings.admission))
 
 
 @asynccontextmanager
@@ -129,6 +132,8 @@ async def open_shop(settings: ShopSettings) -> AsyncIterator[Shop]:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await shop.key_claims.close()
+        if shop.rate_limiter is not None:
+            await shop.rate_limiter.close()
         shop.passwords.close()
         await owners.close()
         await client.aclose()
@@ -181,6 +186,7 @@ def compose_shop(
         audit_verdicts=AuditVerdicts(pool),
         describe_owners=owners.describe_everyone,
         reasons_not_ready=lambda: reasons_not_ready(pool, client, owners.describe_owners),
+        rate_limiter=RateLimiter(shared_counts(client), time.time, settings.rate_limits),
     )
 
 

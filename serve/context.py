@@ -15,6 +15,7 @@ from domain.outcomes import Totals
 from serve.cart_events import CartEvents
 from serve.key_claims import KeyClaims
 from serve.passwords import Passwords
+from serve.rate_limits import RateLimiter
 from serve.tokens import Tokens
 from stores.audit_verdicts import AuditVerdicts
 from stores.connections import Pool
@@ -74,6 +75,7 @@ class Shop:
     audit_verdicts: AuditVerdicts
     describe_owners: Callable[[], Awaitable[Sequence[Any]]]
     reasons_not_ready: Callable[[], Awaitable[list[str]]]
+    rate_limiter: RateLimiter | None = None
 
 
 OpenShop = Callable[[], AbstractAsyncContextManager[Shop]]

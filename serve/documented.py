@@ -17,7 +17,7 @@ from serve.tokens import COOKIE
 _SCHEMAS = "#/components/schemas/{model}"
 _READ_BY_HAND: tuple[type[BaseModel], ...] = (ReservationRequest, CartItemRequest, CartRequest, CheckoutRequest)
 _PROBLEM_SCHEMA = {"$ref": _SCHEMAS.format(model="Problem")}
-_EVERYWHERE = ("method-not-allowed", "body-too-large", "internal", "busy")
+_EVERYWHERE = ("method-not-allowed", "body-too-large", "rate-limited", "internal", "busy")
 _CALLER: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
 _REPLAYED = {
     "Idempotency-Replayed": {
@@ -26,6 +26,10 @@ _REPLAYED = {
     }
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+_RATE_LIMIT = {
+    "RateLimit-Policy": {"description": "The limit: `q` calls in `w` seconds.", "schema": {"type": "string"}},
+    "RateLimit": {"description": "What is left: `r` calls, anew in `t` seconds.", "schema": {"type": "string"}},
+}
 _METHODS = frozenset(("get", "put", "post", "delete"))
 
 PUBLIC: dict[str, Any] = {"security": []}
@@ -43,6 +47,8 @@ def problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
         response["description"] = "; ".join(filter(None, (response["description"], f"`{kind}`: {title}")))
         if kind == "busy":
             response["headers"] = _RETRY_AFTER
+        elif kind == "rate-limited":
+            response["headers"] = _RETRY_AFTER | _RATE_LIMIT
     return by_status
 
 

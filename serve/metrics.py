@@ -1,12 +1,12 @@
 """Prometheus metrics of one replica, and of the owners as they describe themselves when somebody asks."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from stores.audit_verdicts import AuditVerdict
@@ -38,8 +38,24 @@ class Metrics:
         )
         self.in_flight = Gauge("doorbuster_requests_in_flight", "Requests under way.", registry=self.registry)
         self.refused = Counter(
-            "doorbuster_requests_refused", "Requests refused because too many were under way.", registry=self.registry
+            "doorbuster_requests_refused",
+            "Requests refused because too many were under way, by class of call.",
+            ("call_class",),
+            registry=self.registry,
         )
+        self.rate_limited = Counter(
+            "doorbuster_requests_rate_limited",
+            "Requests refused because their callers made too many, by class of call.",
+            ("call_class",),
+            registry=self.registry,
+        )
+        self.admission_limit = Gauge(
+            "doorbuster_admission_limit", "Requests that may be worked on at a time.", registry=self.registry
+        )
+        self.rate_limit_failed_open = _ReadCounter(
+            "doorbuster_rate_limit_failed_open", "Calls whose rate was not checked because Redis did not answer."
+        )
+        self.registry.register(self.rate_limit_failed_open)
         self._counters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def record(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -57,6 +73,17 @@ class Metrics:
         self._owners.descriptions = owners
         self._verdicts.latest = verdicts
         return generate_latest(self.registry)
+
+
+class _ReadCounter(Collector):
+    """A counter that somebody else keeps."""
+
+    def __init__(self, name: str, title: str) -> None:
+        self._name, self._title = name, title
+        self.read: Callable[[], int] = lambda: 0
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._title, value=float(self.read()))
 
 
 class _OwnerFigures(Collector):

@@ -44,6 +44,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "body-too-large": (413, "The body is too large"),
     "validation": (422, "The request is not valid"),
     "idempotency-conflict": (422, "The Idempotency-Key was used for something else"),
+    "rate-limited": (429, "Too many calls"),
     "internal": (500, "Something went wrong here"),
     "busy": (503, "Busy, try again"),
 }

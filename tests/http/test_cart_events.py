@@ -220,7 +220,7 @@ async def test_who_is_not_known_is_not_told_anything(running: RunningShop) -> No
 async def test_listeners_are_bounded_and_not_among_the_requests_in_flight(running: RunningShop) -> None:
     guest = await running.guest()
     running.shop.cart_events.limits = EventLimits(listeners_max=1)
-    running.front._in_flight_max = 0
+    running.front.admission.limit = 0
 
     async with listening(running, guest) as first:
         await first.event("cart")

@@ -91,7 +91,7 @@ def test_every_operation_is_in_the_document_with_its_problems() -> None:
         for status, response in operation["responses"].items():
             if int(status) >= 400:
                 assert list(response["content"]) == ["application/problem+json"], (name, status)
-        assert {"405", "413", "500", "503"} <= operation["responses"].keys(), name
+        assert {"405", "413", "429", "500", "503"} <= operation["responses"].keys(), name
 
 
 class _Server(uvicorn.Server):

@@ -488,13 +488,13 @@ async def test_a_body_is_refused_as_soon_as_it_is_too_large(running: RunningShop
 
 async def test_beyond_the_bound_requests_are_refused_at_once(running: RunningShop) -> None:
     guest = await running.guest()
-    running.front._in_flight_max = 0
+    running.front.admission.limit = 0
 
     refused = await running.client.post("/v1/reservations", json={"sku": "LAMP", "quantity": 1}, headers=guest)
     alive = await running.client.get("/healthz")
 
     assert_problem(refused, 503, "busy")
-    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["retry-after"] in {"1", "2", "3"}
     assert alive.status_code == 200
 
 
