@@ -64,6 +64,16 @@ class RayCalls:
         """Ask an owner to give a SKU to another partition."""
         return bool(await self._call(owner_id, incarnation, "hand_over", sku, partition_id))
 
+    async def hand_over_partitions(
+        self, owner_id: str, incarnation: int, partition_ids: Sequence[int], receiver_id: str
+    ) -> list[int]:
+        """Ask an owner to give partitions to another one; return those that went."""
+        return list(await self._call(owner_id, incarnation, "hand_over_partitions", partition_ids, receiver_id))
+
+    async def take_partitions(self, owner_id: str, incarnation: int) -> None:
+        """Tell an owner that partitions have been placed with it."""
+        await self._call(owner_id, incarnation, "take_partitions")
+
     async def stop(self, owner_id: str, incarnation: int) -> None:
         """Have an owner commit and end its actor."""
         try:
