@@ -390,8 +390,11 @@ class InventoryOwner:
             return list(claim.epochs)
 
     async def take_what_is_placed(self) -> None:
-        """Notice partitions that were placed with this owner though nobody has told it."""
-        if self._decides and await self._store.placed() - self._epochs.keys():
+        """Notice partitions that were placed with this owner though nobody has told it.
+
+        One that has none can't notice by its fence that it is retired: it finds out by asking for some.
+        """
+        if self._decides and (not self._epochs or await self._store.placed() - self._epochs.keys()):
             await self.take_partitions()
 
     @asynccontextmanager

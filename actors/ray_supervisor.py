@@ -20,6 +20,7 @@ from stores.connections import make_pool
 from stores.customer_owners import CustomerOwners
 from stores.idempotency import IdempotencyKeys
 from stores.leadership import Leadership
+from stores.owner_wishes import OwnerWishes
 from stores.placement import PlacementStore
 
 SUPERVISOR = "supervisor"
@@ -68,6 +69,7 @@ class SupervisorActor:
         self._pool = make_pool(settings.database_url, size_max=4, name="doorbuster-supervisor")
         self._supervisor = Supervisor(
             PlacementStore(self._pool),
+            OwnerWishes(self._pool),
             InventoryOwnerProcesses(settings),
             Leadership(settings.database_url),
             owner_count=settings.owner_count,

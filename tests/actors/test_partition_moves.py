@@ -120,7 +120,7 @@ async def test_what_was_read_before_a_partition_came_back_is_not_believed() -> N
 
 
 async def test_a_load_that_ends_while_its_partition_leaves_brings_nothing_back() -> None:
-    rig, second = await two_owners()
+    rig, _ = await two_owners()
     rig.owner = rig.make_owner(incarnation=2)
     await rig.owner.start()
     home = partition_of(SKU)

@@ -1,6 +1,7 @@
 """The supervisor keeps every partition owned by a living owner, and every drop's SKU by an owner of its own."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -9,6 +10,7 @@ from domain.commands import OpenDrop
 from domain.errors import OutcomeUnknown, Unavailable
 from domain.identity import partition_of
 from stores.inventory_tables import DropEntry, InventoryTables
+from stores.owner_wishes_memory import MemoryOwnerWishes
 from stores.placement_memory import MemoryPlacementStore
 from tests.virtual_time import clock_seconds, clock_us
 
@@ -47,6 +49,19 @@ class FakeProcesses:
         self._tables.skus[sku] = partition_id
         return True
 
+    async def hand_over_partitions(
+        self, owner_id: str, incarnation: int, partition_ids: Sequence[int], receiver_id: str
+    ) -> list[int]:
+        self.calls.append(("hand_over_partitions", owner_id, incarnation, tuple(partition_ids), receiver_id))
+        if self.hand_over_faults:
+            raise self.hand_over_faults.pop(0)
+        went = [each for each in partition_ids if self._tables.partitions[each].owner_id == owner_id]
+        self._tables.place(dict.fromkeys(went, receiver_id))
+        return went
+
+    async def take_partitions(self, owner_id: str, incarnation: int) -> None:
+        self.calls.append(("take_partitions", owner_id, incarnation))
+
     async def stop(self, owner_id: str, incarnation: int) -> None:
         self.calls.append(("stop", owner_id, incarnation))
         if self.stop_faults:
@@ -72,6 +87,7 @@ class Rig:
         self.tables.register(SKU)
         self.tables.register(OTHER)
         self.placement = MemoryPlacementStore(self.tables, clock_us)
+        self.wishes = MemoryOwnerWishes(clock_us)
         self.processes = FakeProcesses(self.tables)
         self.leadership = FakeLeadership()
         self.supervisor = self.make_supervisor()
@@ -79,6 +95,7 @@ class Rig:
     def make_supervisor(self, owner_count: int = 2) -> Supervisor:
         return Supervisor(
             self.placement,
+            self.wishes,
             self.processes,
             self.leadership,
             owner_count=owner_count,
@@ -94,6 +111,7 @@ class Rig:
     async def round(self) -> None:
         """Do once what the supervisor does all the time."""
         await self.supervisor.look_after_owners()
+        await self.supervisor.carry_out_wishes()
         await self.supervisor.pin_due_drops()
         await self.supervisor.unpin_past_drops()
 
