@@ -6,6 +6,7 @@ A plain class; `actors.ray_owners` makes it an actor.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ class InventoryOwner:
         self._hold_us = int(hold_seconds * 1_000_000)
         self.limits = limits or OwnerLimits()
         self.counters = OwnerCounters()
+        self.loads: defaultdict[int, int] = defaultdict(int)
+        """Commands decided, by partition."""
         self.state: State = "starting"
         self.finished = asyncio.Event()
         self.queue_depth = 0
@@ -153,7 +156,7 @@ class InventoryOwner:
         """Decide without waiting: from here to the return no other command comes between."""
         now_us = self._clock_us()
         self.counters.expired += self._turn.expire_due(now_us)
-        stocks, take = self._shelf.stocks, self._turn.take
+        stocks, take, loads = self._shelf.stocks, self._turn.take, self.loads
         outcomes: list[Outcome] = []
         for command in commands:
             stock = stocks.get(command.sku)
@@ -162,6 +165,7 @@ class InventoryOwner:
             elif stock.has_history and not prepared.covers(stock, command):
                 outcomes.append(Unsettled("an older answer has to be looked up"))
             else:
+                loads[stock.partition_id] += 1
                 outcomes.append(take(stock, command, now_us))
         self.counters.commands += len(commands)
         self.counters.sold_out += sum(type(outcome) is SoldOut for outcome in outcomes)
@@ -420,6 +424,10 @@ class InventoryOwner:
     @property
     def skus_loaded(self) -> int:
         return len(self._shelf.stocks)
+
+    @property
+    def live_holds(self) -> int:
+        return sum(stock.live_holds for stock in self._shelf.stocks.values())
 
     @property
     def epochs(self) -> dict[int, int]:

@@ -41,6 +41,9 @@ class OwnerProcesses(Protocol):
     ) -> list[int]:
         """Ask an owner to give partitions to another one; return those that went."""
 
+    async def loads(self, owner_id: str, incarnation: int) -> Mapping[int, int]:
+        """Return how many commands an owner's process has decided, by partition."""
+
     async def take_partitions(self, owner_id: str, incarnation: int) -> None:
         """Tell an owner that partitions have been placed with it."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from actors.balance import Balance, BalanceLimits
 from actors.roster import Roster, RosterLimits
 from actors.supervision_ports import Leadership, OwnerProcesses, PlacementBook
 from actors.watch import Watch, WatchLimits
@@ -34,6 +35,7 @@ class SupervisorLimits:
     """Drops beyond these are sold by their home owners."""
     watch: WatchLimits = field(default_factory=WatchLimits)
     roster: RosterLimits = field(default_factory=RosterLimits)
+    balance: BalanceLimits = field(default_factory=BalanceLimits)
 
 
 class Supervisor:
@@ -61,6 +63,7 @@ class Supervisor:
         self._first_owners = [f"owner-{number}" for number in range(owner_count)]
         self._watch = Watch(processes, clock_seconds, self._limits.watch)
         self._roster = Roster(placement, wishes, processes, self._watch, self._start_next, self._limits.roster)
+        self._balance = Balance(placement, wishes, processes, clock_seconds, self._limits.balance)
         self._stopping = False
 
     async def start(self) -> None:
@@ -109,6 +112,7 @@ class Supervisor:
                 await self.carry_out_wishes()
                 await self.pin_due_drops()
                 await self.unpin_past_drops()
+                await self.balance_load()
             except DoorbusterError as fault:
                 _log.warning("a round failed", action="supervisor_round", reason=str(fault))
             await self._sleep(self._limits.round_seconds)
@@ -135,6 +139,10 @@ class Supervisor:
     async def carry_out_wishes(self) -> None:
         """Bring owners and their partitions closer to what operators wish for."""
         await self._roster.carry_out()
+
+    async def balance_load(self) -> None:
+        """Wish a partition of an owner that has been much busier than the others to the idlest, now and then."""
+        await self._balance.weigh()
 
     async def _start_next(self, owner_id: str) -> int:
         incarnation = await self._placement.next_incarnation(owner_id)

@@ -1,7 +1,7 @@
 """The supervisor keeps every partition owned by a living owner, and every drop's SKU by an owner of its own."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -28,6 +28,7 @@ class FakeProcesses:
         self.calls: list[tuple[object, ...]] = []
         self.hand_over_faults: list[Exception] = []
         self.stop_faults: list[Exception] = []
+        self.commands: dict[int, int] = {}
 
     def start(self, owner_id: str, incarnation: int) -> None:
         self.calls.append(("start", owner_id, incarnation))
@@ -58,6 +59,14 @@ class FakeProcesses:
         went = [each for each in partition_ids if self._tables.partitions[each].owner_id == owner_id]
         self._tables.place(dict.fromkeys(went, receiver_id))
         return went
+
+    async def loads(self, owner_id: str, incarnation: int) -> Mapping[int, int]:
+        if (owner_id, incarnation) in self.silent:
+            raise Unavailable("silent")
+        return {each: self.commands[each] for each in self.commands if self._owner_of(each) == owner_id}
+
+    def _owner_of(self, partition_id: int) -> str:
+        return self._tables.partitions[partition_id].owner_id
 
     async def take_partitions(self, owner_id: str, incarnation: int) -> None:
         self.calls.append(("take_partitions", owner_id, incarnation))

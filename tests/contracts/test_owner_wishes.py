@@ -1,4 +1,4 @@
-"""What every book of wishes promises operators and the supervisor: the one in memory and the one on PostgreSQL alike."""
+"""What every book of wishes promises operators and the supervisor: in memory and on PostgreSQL alike."""
 
 import time
 from collections.abc import AsyncIterator

@@ -236,6 +236,9 @@ class Machine:
         self.weather.journal.count("partitions moved", len(went))
         return went
 
+    async def loads(self, owner_id: str, incarnation: int) -> Mapping[int, int]:
+        return dict(self._process(owner_id, incarnation).owner.loads)
+
     async def take_partitions(self, owner_id: str, incarnation: int) -> None:
         process = self._process(owner_id, incarnation)
         if self.weather.strikes("call to take partitions lost", 0.1):
