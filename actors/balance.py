@@ -34,7 +34,7 @@ class BalanceLimits:
 class Balance:
     """Measures the load of partitions and wishes them elsewhere, one at a time."""
 
-    def __init__(  # noqa: PLR0917 - ports, all named
+    def __init__(
         self,
         placement: PlacementBook,
         wishes: WishBook,

@@ -25,7 +25,7 @@ from stores.placement import PINNED_PARTITION_MIN, Placement, PlacementStore
 CARRIED_OUT_SECONDS_MAX = 120.0
 _MEASURE_SECONDS = 1.0
 _POLL_SECONDS = 0.2
-_NODE_SHOWN = 8
+_NODE_SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,9 @@ def show_owners(directory: DataDirectory, *, as_json: bool) -> None:
     if as_json:
         print_json({"owners": owners, "overrides": {str(each): owner for each, owner in wishes.overrides.items()}})
         return
-    figures = ("SKUs loaded", "live holds", "commands/s", "commit ms", "epoch churn")
-    table = Table(Column("owner", no_wrap=True), "node", "pid", "partitions", *figures, "state")
+    figures = ("SKUs", "holds", "commands/s", "commit ms", "claims")
+    columns = [Column(name, no_wrap=True) for name in ("owner", "node", "pid", "partitions", *figures, "state")]
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 1))
     for each in owners:
         shown = (
             each["owner_id"],
