@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from stores.placement import DueDrop, Placement
+from stores.placement import DueDrop, OwnerRow, Placement
 
 
 class PlacementBook(Protocol):
@@ -15,6 +15,7 @@ class PlacementBook(Protocol):
     async def retire_others(self, owner_ids: Iterable[str]) -> None: ...
     async def retire(self, owner_id: str) -> None: ...
     async def retire_idle(self, owner_id: str) -> bool: ...
+    async def owners(self) -> list[OwnerRow]: ...
     async def pinned_partition(self, owner_id: str) -> int: ...
     async def due_drops(self, lead_seconds: float, limit: int) -> list[DueDrop]: ...
     async def unpinnable(self, lead_seconds: float, linger_seconds: float, limit: int) -> list[str]: ...
@@ -26,6 +27,11 @@ class OwnerProcesses(Protocol):
 
     def start(self, owner_id: str, incarnation: int) -> None:
         """Start an owner's actor without waiting for it."""
+
+    def start_for_drop(
+        self, owner_id: str, incarnation: int, home_owners: Mapping[str, str], drop_owners: Mapping[str, str]
+    ) -> None:
+        """Start the owner of a drop, on a node of its own if possible; the mappings say which node others are on."""
 
     def exists(self, owner_id: str, incarnation: int) -> bool:
         """Say whether that actor is known to this cluster."""

@@ -22,6 +22,9 @@ from stores.placement import PINNED_PARTITION_MIN, Placement
 
 _log = structlog.get_logger()
 
+DROP_OWNER = "drop-"
+"""How the names of owners of one pinned SKU begin."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisorLimits:
@@ -146,7 +149,13 @@ class Supervisor:
 
     async def _start_next(self, owner_id: str) -> int:
         incarnation = await self._placement.next_incarnation(owner_id)
-        self._processes.start(owner_id, incarnation)
+        if owner_id.startswith(DROP_OWNER):
+            nodes = {each.owner_id: each.node for each in await self._placement.owners() if each.owner_id != owner_id}
+            drops = {each: node for each, node in nodes.items() if each.startswith(DROP_OWNER)}
+            homes = {each: node for each, node in nodes.items() if each not in drops}
+            self._processes.start_for_drop(owner_id, incarnation, homes, drops)
+        else:
+            self._processes.start(owner_id, incarnation)
         self._watch.note_start(owner_id, incarnation)
         return incarnation
 
@@ -223,4 +232,4 @@ class Supervisor:
 
 def pinned_owner_id(sku: str) -> str:
     """Return the name of a drop's own owner."""
-    return f"drop-{sku}"
+    return f"{DROP_OWNER}{sku}"

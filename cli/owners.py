@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
@@ -25,7 +26,9 @@ from stores.placement import PINNED_PARTITION_MIN, Placement, PlacementStore
 CARRIED_OUT_SECONDS_MAX = 120.0
 _MEASURE_SECONDS = 1.0
 _POLL_SECONDS = 0.2
-_NODE_SHOWN = 6
+_NODE_SHOWN = 8
+_TABLE_WIDTH_MIN = 120
+"""Also into a pipe, which has no width of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ def show_owners(directory: DataDirectory, *, as_json: bool) -> None:
         return
     figures = ("SKUs", "holds", "commands/s", "commit ms", "claims")
     columns = [Column(name, no_wrap=True) for name in ("owner", "node", "pid", "partitions", *figures, "state")]
-    table = Table(*columns, box=None, pad_edge=False, padding=(0, 1))
+    table = Table(*columns)
     for each in owners:
         shown = (
             each["owner_id"],
@@ -60,7 +63,7 @@ def show_owners(directory: DataDirectory, *, as_json: bool) -> None:
             each["state"],
         )
         table.add_row(*("" if value is None else value if isinstance(value, str) else f"{value:,}" for value in shown))
-    console.print(table)
+    Console(highlight=False, width=max(console.width, _TABLE_WIDTH_MIN)).print(table)
 
 
 def add_owners(directory: DataDirectory, *, count: int) -> None:

@@ -1,10 +1,11 @@
 """The placement in memory: who owns what in one `InventoryTables`, by a clock that is passed in."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from domain.identity import PARTITION_COUNT, partition_of
 from stores.inventory_tables import InventoryTables, OwnerEntry, PartitionEntry
-from stores.placement import PINNED_PARTITION_MIN, DueDrop, Placement
+from stores.placement import PINNED_PARTITION_MIN, DueDrop, OwnerRow, Placement
 
 
 class MemoryPlacementStore:
@@ -58,6 +59,15 @@ class MemoryPlacementStore:
             return False
         self._tables.owners[owner_id].retired = True
         return True
+
+    async def owners(self) -> list[OwnerRow]:
+        """Return the owners that are not retired."""
+        placed = Counter(partition.owner_id for partition in self._tables.partitions.values())
+        return [
+            OwnerRow(owner_id, owner.incarnation, owner.node, owner.pid, placed[owner_id])
+            for owner_id, owner in sorted(self._tables.owners.items())
+            if not owner.retired
+        ]
 
     async def pinned_partition(self, owner_id: str) -> int:
         """Return the partition of a pinned owner, making it if need be."""

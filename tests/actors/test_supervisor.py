@@ -29,10 +29,17 @@ class FakeProcesses:
         self.hand_over_faults: list[Exception] = []
         self.stop_faults: list[Exception] = []
         self.commands: dict[int, int] = {}
+        self.neighbours: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
 
     def start(self, owner_id: str, incarnation: int) -> None:
         self.calls.append(("start", owner_id, incarnation))
         self.running.append((owner_id, incarnation))
+
+    def start_for_drop(
+        self, owner_id: str, incarnation: int, home_owners: Mapping[str, str], drop_owners: Mapping[str, str]
+    ) -> None:
+        self.start(owner_id, incarnation)
+        self.neighbours[owner_id] = (dict(home_owners), dict(drop_owners))
 
     def exists(self, owner_id: str, incarnation: int) -> bool:
         return (owner_id, incarnation) in self.running
@@ -254,6 +261,19 @@ async def test_a_drops_sku_gets_a_running_owner_of_its_own_before_the_start(rig:
     assert prepared == [("start", *PINNED)]
     assert rig.processes.calls[3:] == [("hand_over", *home, SKU, 1_000)]
     assert (await rig.placement.read()).owner_of(SKU) == PINNED
+
+
+async def test_owners_of_drops_are_started_with_a_view_of_where_the_others_are(rig: Rig) -> None:
+    rig.tables.owners["owner-0"].node, rig.tables.owners["owner-1"].node = "n0", "n1"
+    rig.open_drop()
+    await rig.round()
+    rig.tables.owners["drop-LAMP-1"].node = "n2"
+    rig.open_drop(OTHER)
+
+    await rig.round()
+
+    homes = {"owner-0": "n0", "owner-1": "n1"}
+    assert rig.processes.neighbours == {"drop-LAMP-1": (homes, {}), "drop-DESK-2": (homes, {"drop-LAMP-1": "n2"})}
 
 
 async def test_a_drop_that_is_far_away_pins_nothing(rig: Rig) -> None:

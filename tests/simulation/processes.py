@@ -212,6 +212,11 @@ class Machine:
         if (owner_id, incarnation) not in self.processes:
             self._run(owner_id, incarnation)
 
+    def start_for_drop(
+        self, owner_id: str, incarnation: int, home_owners: Mapping[str, str], drop_owners: Mapping[str, str]
+    ) -> None:
+        self.start(owner_id, incarnation)
+
     def exists(self, owner_id: str, incarnation: int) -> bool:
         return (owner_id, incarnation) in self.processes
 
