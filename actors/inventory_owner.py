@@ -6,7 +6,9 @@ A plain class; `actors.ray_owners` makes it an actor.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,7 +22,7 @@ from domain.commands import Command
 from domain.errors import DoorbusterError, StaleEpoch, Unavailable
 from domain.outcomes import Busy, NotMine, Outcome, SoldOut, UnknownSku, Unsettled
 from domain.stock import Stock
-from stores.inventory_group import InventoryStore
+from stores.inventory_group import Claim, InventoryStore
 from stores.live_stock import StockPublisher, StockSnapshot
 
 _log = structlog.get_logger()
@@ -62,6 +64,8 @@ class InventoryOwner:
         self._hold_us = int(hold_seconds * 1_000_000)
         self.limits = limits or OwnerLimits()
         self.counters = OwnerCounters()
+        self.loads: defaultdict[int, int] = defaultdict(int)
+        """Commands decided, by partition."""
         self.state: State = "starting"
         self.finished = asyncio.Event()
         self.queue_depth = 0
@@ -152,7 +156,7 @@ class InventoryOwner:
         """Decide without waiting: from here to the return no other command comes between."""
         now_us = self._clock_us()
         self.counters.expired += self._turn.expire_due(now_us)
-        stocks, take = self._shelf.stocks, self._turn.take
+        stocks, take, loads = self._shelf.stocks, self._turn.take, self.loads
         outcomes: list[Outcome] = []
         for command in commands:
             stock = stocks.get(command.sku)
@@ -161,6 +165,7 @@ class InventoryOwner:
             elif stock.has_history and not prepared.covers(stock, command):
                 outcomes.append(Unsettled("an older answer has to be looked up"))
             else:
+                loads[stock.partition_id] += 1
                 outcomes.append(take(stock, command, now_us))
         self.counters.commands += len(commands)
         self.counters.sold_out += sum(type(outcome) is SoldOut for outcome in outcomes)
@@ -343,19 +348,72 @@ class InventoryOwner:
         if shelf is not self._shelf or sku not in shelf.stocks or not self._decides:
             return False
         shelf.close_to(sku)  # From here on callers of this SKU are told `NotMine`.
-        async with self._commit_lock:
-            await self._commit_open()
-            if shelf is not self._shelf or self.state != "running":
+        async with self._between_commits(shelf) as runs:
+            if not runs:
                 return False
             leaves = shelf.partition_of_closed(sku)
+            if leaves in self._epochs:  # Otherwise it left meanwhile, with its partition.
+                self._epochs.update(await self._store.hand_over(sku, partition_id, {leaves: self._epochs[leaves]}))
+            shelf.reopen(sku)
+            return leaves in self._epochs
+
+    async def hand_over_partitions(self, partition_ids: Collection[int], owner_id: str) -> list[int]:
+        """Give partitions to another owner between two commits; return those that were here and went.
+
+        Raises: DoorbusterError when it is not known whether they went; this owner has recovered then.
+        """
+        shelf = self._shelf
+        leaving = shelf.close_partitions(partition_ids) if self._decides else {}
+        if not leaving:
+            return []
+        try:
+            async with self._between_commits(shelf) as runs:
+                epochs = {each: self._epochs[each] for each in leaving if each in self._epochs}
+                if not runs or not await self._store.give_partitions(owner_id, epochs):
+                    return []
+                for each in epochs:
+                    del self._epochs[each]
+                self.counters.partitions_given += len(epochs)
+                return list(epochs)
+        finally:
+            shelf.reopen_partitions(leaving)
+
+    async def take_partitions(self) -> list[int]:
+        """Take what has been placed with this owner since it claimed, and keep what it has; return what came.
+
+        Raises: DoorbusterError as a commit does; this owner has recovered then.
+        """
+        shelf = self._shelf
+        async with self._between_commits(shelf) as runs:
+            claim = await self._store.take_partitions(self._epochs) if runs else Claim({})
+            if claim is None:
+                raise StaleEpoch
+            shelf.note_taken(claim.epochs)
+            self._epochs.update(claim.epochs)
+            self.counters.partitions_taken += len(claim.epochs)
+            return list(claim.epochs)
+
+    async def take_what_is_placed(self) -> None:
+        """Notice partitions that were placed with this owner though nobody has told it.
+
+        One that has none can't notice by its fence that it is retired: it finds out by asking for some.
+        """
+        if self._decides and (not self._epochs or await self._store.placed() - self._epochs.keys()):
+            await self.take_partitions()
+
+    @asynccontextmanager
+    async def _between_commits(self, shelf: Shelf) -> AsyncIterator[bool]:
+        """Hold commits up after the one of what is decided; false when the memory has gone meanwhile.
+
+        A fault in the block leaves the fate of what it wrote unknown: the owner recovers before it is raised.
+        """
+        async with self._commit_lock:
+            await self._commit_open()
             try:
-                raised = await self._store.hand_over(sku, partition_id, {leaves: self._epochs[leaves]})
+                yield shelf is self._shelf and self.state == "running"
             except DoorbusterError as fault:
                 await self._recover(fault)
                 raise
-            self._epochs.update(raised)
-            shelf.reopen(sku)
-            return True
 
     # --- description ---
 
@@ -366,6 +424,10 @@ class InventoryOwner:
     @property
     def skus_loaded(self) -> int:
         return len(self._shelf.stocks)
+
+    @property
+    def live_holds(self) -> int:
+        return sum(stock.live_holds for stock in self._shelf.stocks.values())
 
     @property
     def epochs(self) -> dict[int, int]:

@@ -31,6 +31,8 @@ class OwnerCounters:
     expired: int = 0
     busy: int = 0
     claims: int = 0
+    partitions_taken: int = 0
+    partitions_given: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,14 +16,14 @@ WARM_EVERY_SECONDS = 5.0
 
 async def run_timers(owner: InventoryOwner) -> None:
     """Run an owner's timers until it has finished. A bug in one of them ends the owner."""
-    warmed_claims = 0
+    warmed = (0, 0)
 
-    async def warm_after_claim() -> None:
-        nonlocal warmed_claims
-        if owner.state == "running" and owner.counters.claims != warmed_claims:
-            claims = owner.counters.claims
+    async def warm_what_came() -> None:
+        nonlocal warmed
+        came = (owner.counters.claims, owner.counters.partitions_taken)
+        if owner.state == "running" and came != warmed:
             await owner.warm(UNPUBLISHED_SECONDS_MAX)
-            warmed_claims = claims
+            warmed = came
 
     async def expire() -> None:
         owner.expire_due()
@@ -39,7 +39,8 @@ async def run_timers(owner: InventoryOwner) -> None:
         (EXPIRE_EVERY_SECONDS, expire),
         (PUBLISH_EVERY_SECONDS, owner.publish),
         (FENCE_EVERY_SECONDS, owner.check_fence),
-        (FENCE_EVERY_SECONDS, warm_after_claim),
+        (FENCE_EVERY_SECONDS, owner.take_what_is_placed),
+        (FENCE_EVERY_SECONDS, warm_what_came),
         (WARM_EVERY_SECONDS, owner.warm),
         (REPUBLISH_EVERY_SECONDS, republish),
         (EVICT_EVERY_SECONDS, evict),

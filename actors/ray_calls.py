@@ -5,7 +5,7 @@ Calls are made at most once (`max_task_retries=0`), have a time limit and are ne
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import ray
@@ -60,9 +60,28 @@ class RayCalls:
         totals: dict[str, Totals] = await self._call(owner_id, incarnation, "totals", skus)
         return totals
 
+    async def live_holds(self, owner_id: str, incarnation: int) -> int:
+        """Return how many holds live in an owner's memory."""
+        return int(await self._call(owner_id, incarnation, "live_holds"))
+
     async def hand_over(self, owner_id: str, incarnation: int, sku: str, partition_id: int) -> bool:
         """Ask an owner to give a SKU to another partition."""
         return bool(await self._call(owner_id, incarnation, "hand_over", sku, partition_id))
+
+    async def hand_over_partitions(
+        self, owner_id: str, incarnation: int, partition_ids: Sequence[int], receiver_id: str
+    ) -> list[int]:
+        """Ask an owner to give partitions to another one; return those that went."""
+        return list(await self._call(owner_id, incarnation, "hand_over_partitions", partition_ids, receiver_id))
+
+    async def loads(self, owner_id: str, incarnation: int) -> Mapping[int, int]:
+        """Return how many commands an owner's process has decided, by partition."""
+        counts: Mapping[int, int] = await self._call(owner_id, incarnation, "loads")
+        return counts
+
+    async def take_partitions(self, owner_id: str, incarnation: int) -> None:
+        """Tell an owner that partitions have been placed with it."""
+        await self._call(owner_id, incarnation, "take_partitions")
 
     async def stop(self, owner_id: str, incarnation: int) -> None:
         """Have an owner commit and end its actor."""

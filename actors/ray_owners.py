@@ -66,6 +66,26 @@ class InventoryOwnerActor:
         await asyncio.shield(self._started)
         return await self._owner.hand_over(sku, partition_id)
 
+    async def hand_over_partitions(self, partition_ids: Sequence[int], owner_id: str) -> list[int]:
+        """Give partitions to another owner."""
+        await asyncio.shield(self._started)
+        return await self._owner.hand_over_partitions(partition_ids, owner_id)
+
+    async def take_partitions(self) -> list[int]:
+        """Take partitions that were placed with this owner since it claimed."""
+        await asyncio.shield(self._started)
+        return await self._owner.take_partitions()
+
+    async def loads(self) -> dict[int, int]:
+        """Return how many commands this process has decided, by partition."""
+        await asyncio.shield(self._started)
+        return dict(self._owner.loads)
+
+    async def live_holds(self) -> int:
+        """Return how many holds live on the SKUs in memory: all that this owner has, once it is warm."""
+        await asyncio.shield(self._started)
+        return self._owner.live_holds
+
     async def totals(self, skus: Sequence[str]) -> dict[str, Totals]:
         """Return what is in memory of these SKUs."""
         await asyncio.shield(self._started)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,13 +15,16 @@ from actors.key_retention import forget_old_keys
 from actors.ray_audits import audit_shop_in_rounds
 from actors.ray_calls import NAMESPACE, STOP_SECONDS_MAX, RayCalls, actor_name
 from actors.ray_customer_owners import CartOwnerActor, CheckoutOwnerActor
+from actors.ray_nodes import alive_nodes, node_options
 from actors.ray_owners import InventoryOwnerActor
 from actors.supervisor import Supervisor
 from domain.errors import Unavailable
+from domain.node_choice import node_for_drop
 from stores.connections import make_pool
 from stores.customer_owners import CustomerOwners
 from stores.idempotency import IdempotencyKeys
 from stores.leadership import Leadership
+from stores.owner_wishes import OwnerWishes
 from stores.placement import PlacementStore
 
 SUPERVISOR = "supervisor"
@@ -37,6 +41,14 @@ class InventoryOwnerProcesses(RayCalls):
     def start(self, owner_id: str, incarnation: int) -> None:
         """Create an owner's actor; it claims its partitions by itself."""
         _named(InventoryOwnerActor, owner_id, incarnation).remote(self._settings, owner_id, incarnation)
+
+    def start_for_drop(
+        self, owner_id: str, incarnation: int, home_owners: Mapping[str, str], drop_owners: Mapping[str, str]
+    ) -> None:
+        """Create the owner of a drop, on a node of its own if there is one."""
+        node_id = node_for_drop(alive_nodes(), home_owners, drop_owners)
+        owner = _named(InventoryOwnerActor, owner_id, incarnation, **node_options(node_id))
+        owner.remote(self._settings, owner_id, incarnation)
 
 
 class CustomerOwnerProcesses(RayCalls):
@@ -69,6 +81,7 @@ class SupervisorActor:
         self._pool = make_pool(settings.database_url, size_max=4, name="doorbuster-supervisor")
         self._supervisor = Supervisor(
             PlacementStore(self._pool),
+            OwnerWishes(self._pool),
             InventoryOwnerProcesses(settings),
             Leadership(settings.database_url),
             owner_count=settings.owner_count,
@@ -120,9 +133,9 @@ class SupervisorActor:
         await self._pool.close()
 
 
-def _named(owner: Any, owner_id: str, incarnation: int) -> Any:
+def _named(owner: Any, owner_id: str, incarnation: int, **options: Any) -> Any:
     return owner.options(
-        name=actor_name(owner_id, incarnation), namespace=NAMESPACE, lifetime="detached", get_if_exists=True
+        name=actor_name(owner_id, incarnation), namespace=NAMESPACE, lifetime="detached", get_if_exists=True, **options
     )
 
 

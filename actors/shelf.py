@@ -56,6 +56,9 @@ class Shelf:
         self._epochs = epochs
         self._loading: dict[str, asyncio.Future[set[str]]] = {}
         self._closed: dict[str, int] = {}
+        self._leaving: set[int] = set()
+        self._takings = 0
+        self._taken_at: dict[int, int] = {}
         self.stocks: dict[str, Stock] = {}
 
     async def prepare(self, commands: Sequence[Command]) -> Prepared:
@@ -110,6 +113,7 @@ class Shelf:
         loaded: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
         self._loading.update(dict.fromkeys(skus, loaded))
         absent: set[str] = set()
+        takings = self._takings
         try:
             found = await self._store.load(skus)
             absent = set(skus) - found.keys()
@@ -118,10 +122,15 @@ class Shelf:
                 del self._loading[sku]
             loaded.set_result(absent)
         for sku, stock in found.items():
-            if stock.partition_id in self._epochs:
+            if self._held_since(stock.partition_id, takings):
                 self.stocks[sku] = stock
                 self._turn.watch(stock)
         return absent
+
+    def _held_since(self, partition_id: int, takings: int) -> bool:
+        """Say whether a partition has been here since a read began: another owner may have written before."""
+        is_held = partition_id in self._epochs and partition_id not in self._leaving
+        return is_held and self._taken_at.get(partition_id, 0) <= takings
 
     async def _recall_reservations(
         self, wanted: Mapping[tuple[str, bytes], tuple[Stock, int]]
@@ -137,7 +146,7 @@ class Shelf:
     def close_to(self, sku: str) -> None:
         """Take a SKU off the shelf and keep it off: it is about to belong to another partition."""
         self._closed[sku] = self.stocks.pop(sku).partition_id
-        self._turn.forget(sku)
+        self._turn.forget((sku,))
 
     def partition_of_closed(self, sku: str) -> int:
         """Return the partition that a closed SKU was in."""
@@ -146,6 +155,27 @@ class Shelf:
     def reopen(self, sku: str) -> None:
         """Let a SKU be loaded again: it belongs to another partition now, and may come back."""
         del self._closed[sku]
+
+    def close_partitions(self, partition_ids: Collection[int]) -> dict[int, int]:
+        """Take all SKUs of some partitions off the shelf and keep them off; return what is here of these, by epoch."""
+        leaving = {
+            each: self._epochs[each] for each in partition_ids if each in self._epochs and each not in self._leaving
+        }
+        self._leaving.update(leaving)
+        skus = {sku for sku, stock in self.stocks.items() if stock.partition_id in leaving}
+        for sku in skus:
+            del self.stocks[sku]
+        self._turn.forget(skus)
+        return leaving
+
+    def reopen_partitions(self, partition_ids: Collection[int]) -> None:
+        """Let SKUs of these partitions be loaded again, should they be here or come back."""
+        self._leaving.difference_update(partition_ids)
+
+    def note_taken(self, partition_ids: Collection[int]) -> None:
+        """Remember when partitions came: what was read of them before is not believed."""
+        self._takings += 1
+        self._taken_at.update(dict.fromkeys(partition_ids, self._takings))
 
     def evict(self, busy: Collection[str], idle_since_us: int, kept_max: int) -> int:
         """Drop idle SKUs without live holds; beyond `kept_max` the longest idle go first, however recent."""

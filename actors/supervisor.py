@@ -5,20 +5,25 @@ A plain class; `actors.ray_supervisor` makes it an actor.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 
+from actors.balance import Balance, BalanceLimits
+from actors.roster import Roster, RosterLimits
+from actors.supervision_ports import Leadership, OwnerProcesses, PlacementBook
 from actors.watch import Watch, WatchLimits
 from domain.errors import DoorbusterError, Unavailable
 from domain.identity import PARTITION_COUNT, partition_of
-from domain.placement import rendezvous
-from stores.placement import PINNED_PARTITION_MIN, DueDrop, Placement
+from stores.owner_wishes import WishBook
+from stores.placement import PINNED_PARTITION_MIN, Placement
 
 _log = structlog.get_logger()
+
+DROP_OWNER = "drop-"
+"""How the names of owners of one pinned SKU begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,46 +37,8 @@ class SupervisorLimits:
     pinned_owners_max: int = 16
     """Drops beyond these are sold by their home owners."""
     watch: WatchLimits = field(default_factory=WatchLimits)
-
-
-class PlacementBook(Protocol):
-    """Where the placement is kept; see `stores.placement.PlacementStore`. Methods may raise `Unavailable`."""
-
-    async def read(self) -> Placement: ...
-    async def place_homes(self, owner_of: Mapping[int, str]) -> None: ...
-    async def next_incarnation(self, owner_id: str) -> int: ...
-    async def retire_others(self, owner_ids: Iterable[str]) -> None: ...
-    async def retire(self, owner_id: str) -> None: ...
-    async def pinned_partition(self, owner_id: str) -> int: ...
-    async def due_drops(self, lead_seconds: float, limit: int) -> list[DueDrop]: ...
-    async def unpinnable(self, lead_seconds: float, linger_seconds: float, limit: int) -> list[str]: ...
-    async def force_home(self, skus: list[str]) -> None: ...
-
-
-class OwnerProcesses(Protocol):
-    """How owners are started and spoken to. Methods that fail raise `DoorbusterError`."""
-
-    def start(self, owner_id: str, incarnation: int) -> None:
-        """Start an owner's actor without waiting for it."""
-
-    def exists(self, owner_id: str, incarnation: int) -> bool:
-        """Say whether that actor is known to this cluster."""
-
-    async def ping(self, owner_id: str, incarnation: int) -> None:
-        """Return when the owner answers and holds its partitions."""
-
-    async def hand_over(self, owner_id: str, incarnation: int, sku: str, partition_id: int) -> bool:
-        """Ask an owner to give a SKU to another partition."""
-
-    async def stop(self, owner_id: str, incarnation: int) -> None:
-        """Have an owner commit what it has decided, and end it."""
-
-
-class Leadership(Protocol):
-    """The right to supervise a database's owners; at most one holds it."""
-
-    async def hold(self) -> bool:
-        """Take or confirm it; False when someone else has it. Raises: Unavailable."""
+    roster: RosterLimits = field(default_factory=RosterLimits)
+    balance: BalanceLimits = field(default_factory=BalanceLimits)
 
 
 class Supervisor:
@@ -80,6 +47,7 @@ class Supervisor:
     def __init__(  # noqa: PLR0913 - ports and settings, all named
         self,
         placement: PlacementBook,
+        wishes: WishBook,
         processes: OwnerProcesses,
         leadership: Leadership,
         *,
@@ -89,30 +57,37 @@ class Supervisor:
         limits: SupervisorLimits | None = None,
     ) -> None:
         self._placement = placement
+        self._wishes = wishes
         self._processes = processes
         self._leadership = leadership
         self._clock_seconds = clock_seconds
         self._sleep = sleep
         self._limits = limits or SupervisorLimits()
-        self._home_owners = [f"owner-{number}" for number in range(owner_count)]
+        self._first_owners = [f"owner-{number}" for number in range(owner_count)]
         self._watch = Watch(processes, clock_seconds, self._limits.watch)
+        self._roster = Roster(placement, wishes, processes, self._watch, self._start_next, self._limits.roster)
+        self._balance = Balance(placement, wishes, processes, clock_seconds, self._limits.balance)
         self._stopping = False
 
     async def start(self) -> None:
         """Place the home partitions and start their owners; SKUs that were pinned before go home first.
 
+        `owner_count` owners are wished for where nobody has wished for any yet; who was being drained is gone.
         Raises: Unavailable when another cluster serves this database.
         """
         await self._lead()
         placement = await self._placement.read()
-        if all(owner_id in placement.incarnations for owner_id in self._home_owners) and self._adopts(placement):
+        await self._wishes.begin(self._first_owners)
+        if self._adopts(placement):
             return
-        await self._placement.retire_others(self._home_owners)
+        wishes = await self._wishes.read()
+        await self._placement.retire_others(wishes.active)
+        for owner_id in wishes.owners.keys() - set(wishes.active):
+            await self._wishes.forget(owner_id)
         if placement.pinned:
             await self._placement.force_home(list(placement.pinned))
-        homes = {number: rendezvous(number, self._home_owners) for number in range(PARTITION_COUNT)}
-        await self._placement.place_homes(homes)
-        for owner_id in self._home_owners:
+        await self._placement.place_homes(wishes.spread(range(PARTITION_COUNT)))
+        for owner_id in wishes.active:
             await self._start_next(owner_id)
 
     async def _lead(self) -> None:
@@ -123,8 +98,11 @@ class Supervisor:
             await self._sleep(0.2)
 
     def _adopts(self, placement: Placement) -> bool:
-        """Say whether the owners in the table are alive in this cluster: then this is a supervisor's restart."""
-        return all(
+        """Say whether owners in the table live in this cluster: then this is a supervisor's restart.
+
+        One is enough. Those that died with it, or that it was about to start, are silent and are replaced.
+        """
+        return any(
             self._processes.exists(owner_id, incarnation) for owner_id, incarnation in placement.incarnations.items()
         )
 
@@ -134,8 +112,10 @@ class Supervisor:
             try:
                 await self._lead()
                 await self.look_after_owners()
+                await self.carry_out_wishes()
                 await self.pin_due_drops()
                 await self.unpin_past_drops()
+                await self.balance_load()
             except DoorbusterError as fault:
                 _log.warning("a round failed", action="supervisor_round", reason=str(fault))
             await self._sleep(self._limits.round_seconds)
@@ -148,18 +128,34 @@ class Supervisor:
         await asyncio.gather(*stops, return_exceptions=True)
 
     async def all_ready(self) -> bool:
-        """Say whether every home owner answers and holds its partitions."""
-        owners = (await self._placement.read()).incarnations
-        homes = {owner_id: owners[owner_id] for owner_id in self._home_owners if owner_id in owners}
-        return len(homes) == len(self._home_owners) and await self._watch.all_answer(homes)
+        """Say whether every home partition has an owner, and every owner answers and holds its partitions."""
+        placement, wishes = await self._placement.read(), await self._wishes.read()
+        owned = all(number in placement.owners for number in range(PARTITION_COUNT))
+        known = wishes.owners.keys() & placement.incarnations.keys()
+        homes = {owner_id: placement.incarnations[owner_id] for owner_id in known}
+        return owned and homes.keys() >= set(wishes.active) and await self._watch.all_answer(homes)
 
     async def look_after_owners(self) -> None:
         """Ping every owner; replace those that have been silent for `hung_seconds`."""
         await self._watch.replace_silent((await self._placement.read()).incarnations, self._start_next)
 
+    async def carry_out_wishes(self) -> None:
+        """Bring owners and their partitions closer to what operators wish for."""
+        await self._roster.carry_out()
+
+    async def balance_load(self) -> None:
+        """Wish a partition of an owner that has been much busier than the others to the idlest, now and then."""
+        await self._balance.weigh()
+
     async def _start_next(self, owner_id: str) -> int:
         incarnation = await self._placement.next_incarnation(owner_id)
-        self._processes.start(owner_id, incarnation)
+        if owner_id.startswith(DROP_OWNER):
+            nodes = {each.owner_id: each.node for each in await self._placement.owners() if each.owner_id != owner_id}
+            drops = {each: node for each, node in nodes.items() if each.startswith(DROP_OWNER)}
+            homes = {each: node for each, node in nodes.items() if each not in drops}
+            self._processes.start_for_drop(owner_id, incarnation, homes, drops)
+        else:
+            self._processes.start(owner_id, incarnation)
         self._watch.note_start(owner_id, incarnation)
         return incarnation
 
@@ -236,4 +232,4 @@ class Supervisor:
 
 def pinned_owner_id(sku: str) -> str:
     """Return the name of a drop's own owner."""
-    return f"drop-{sku}"
+    return f"{DROP_OWNER}{sku}"

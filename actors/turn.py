@@ -6,7 +6,7 @@ Nothing here waits, so nothing comes between a decision and its effect.
 import heapq
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -98,9 +98,9 @@ class Turn:
                 expired += 1
         return expired
 
-    def forget(self, sku: str) -> None:
-        """Stop watching a SKU that leaves this owner's memory."""
-        kept = [entry for entry in self._due if entry[3].sku != sku]
+    def forget(self, skus: Collection[str]) -> None:
+        """Stop watching SKUs that leave this owner's memory."""
+        kept = [entry for entry in self._due if entry[3].sku not in skus]
         if len(kept) < len(self._due):
             self._due = kept
             heapq.heapify(self._due)

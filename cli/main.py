@@ -32,6 +32,8 @@ loadtest = typer.Typer(
     help="Let simulated shoppers loose on the running shop, and check every answer.", no_args_is_help=True
 )
 application.add_typer(loadtest, name="loadtest")
+owners = typer.Typer(help="Show the owners of stock; add, drain and fill them while the shop sells.")
+application.add_typer(owners, name="owners")
 
 # Typer carries a copy of Click or uses the one installed: this is the root of its errors either way.
 _TypedWrong: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
@@ -77,6 +79,45 @@ def audit(
 
     if not audit_shop(_directory(data_dir), sku=sku, repair=repair, as_json=as_json):
         raise typer.Exit(EXIT_NOT_CONSERVED)
+
+
+@owners.callback(invoke_without_command=True)
+def owners_show(context: typer.Context, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Show the owners of stock, what they have and how busy they are; add, drain and fill them."""
+    from cli.owners import show_owners
+
+    if context.invoked_subcommand is None:
+        show_owners(_directory(data_dir), as_json=as_json)
+
+
+@owners.command("add")
+def owners_add(
+    count: Annotated[int, typer.Option(min=1, max=64, help="How many.")] = 1, data_dir: DataDir = None
+) -> None:
+    """Start owners, and move their share of the partitions to them; nobody waits longer than for a commit."""
+    from cli.owners import add_owners
+
+    add_owners(_directory(data_dir), count=count)
+
+
+@owners.command("drain")
+def owners_drain(owner: Annotated[str, typer.Argument(help="Its name.")], data_dir: DataDir = None) -> None:
+    """Have an owner hand everything over to the others, and end it."""
+    from cli.owners import drain_owner
+
+    drain_owner(_directory(data_dir), owner_id=owner)
+
+
+@owners.command("move")
+def owners_move(
+    partition: Annotated[int, typer.Argument(help="Its number, 0 to 63.")],
+    owner: Annotated[str, typer.Argument(help="Who is to have it.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Move a partition to an owner, whatever its hash says, until it is moved again or that owner ends."""
+    from cli.owners import move_partition
+
+    move_partition(_directory(data_dir), partition_id=partition, owner_id=owner)
 
 
 @application.command("import")

@@ -63,7 +63,11 @@ class Settings(BaseSettings):
     ] = None
     owner_count: Annotated[
         int | None,
-        Field(ge=1, le=64, description="Inventory owners, besides those of drops; one for each two cores if absent"),
+        Field(
+            ge=1,
+            le=64,
+            description="Inventory owners at first, later see `doorbuster owners`; one for each two cores if absent",
+        ),
     ] = None
     customer_owner_count: Annotated[
         int, Field(ge=1, le=64, description="Owners of carts, and as many of checkouts")

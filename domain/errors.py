@@ -25,5 +25,9 @@ class OutcomeUnknown(DoorbusterError):
     """A commit was sent and its answer was lost: it may or may not have happened."""
 
 
+class WishRefused(DoorbusterError):
+    """An operator wished for something that owners can't be brought to."""
+
+
 class Rejected(DoorbusterError):
     """The store refused a write as a whole; nothing was written."""

@@ -167,6 +167,21 @@ class InventoryStore(Protocol):
     async def hand_over(self, sku: str, partition_id: int, epochs: Mapping[int, int]) -> dict[int, int]:
         """Move a SKU to another partition and return the new epoch of the one it left."""
 
+    async def give_partitions(self, owner_id: str, epochs: Mapping[int, int]) -> bool:
+        """Place partitions with another owner and fence them; False when that owner is retired or unknown.
+
+        Raises as `commit` does; `StaleEpoch` unless every epoch is the current one.
+        """
+
+    async def take_partitions(self, held: Iterable[int]) -> Claim | None:
+        """Raise the epochs of partitions that are placed with this owner and not held yet.
+
+        None when this owner may not claim any more. Raises as `commit` does.
+        """
+
+    async def placed(self) -> set[int]:
+        """Return the partitions that are placed with this owner, held or not."""
+
     async def still_owned(self, epochs: Mapping[int, int]) -> bool:
         """Say whether every epoch is still the current one."""
 

@@ -198,6 +198,41 @@ class MemoryInventoryStore:
         await self._faults.after_write()
         return raised
 
+    async def give_partitions(self, owner_id: str, epochs: Mapping[int, int]) -> bool:
+        """Change the partitions' owner and raise their epochs."""
+        self._require_connection()
+        await self._faults.before_write()
+        receiver = self._tables.owners.get(owner_id)
+        if receiver is None or receiver.retired:
+            return False
+        self._tables.check_fence(epochs)
+        self._tables.place(dict.fromkeys(epochs, owner_id))
+        await self._faults.after_write()
+        return True
+
+    async def take_partitions(self, held: Iterable[int]) -> Claim | None:
+        """Raise the epochs of what was placed with this owner since it claimed, unless a successor has claimed."""
+        self._require_connection()
+        kept = set(held)
+        await self._faults.before_write()
+        known = self._tables.owners.get(self._owner_id)
+        if known is None or known != OwnerEntry(self._incarnation, False, *self._process):
+            return None
+        epochs: dict[int, int] = {}
+        for partition_id, partition in self._tables.partitions.items():
+            if partition.owner_id == self._owner_id and partition_id not in kept:
+                partition.epoch += 1
+                epochs[partition_id] = partition.epoch
+        await self._faults.after_write()
+        return Claim(epochs)
+
+    async def placed(self) -> set[int]:
+        """Read which partitions are placed with this owner."""
+        await self._faults.before_read()
+        found = {each for each, partition in self._tables.partitions.items() if partition.owner_id == self._owner_id}
+        await self._faults.after_read()
+        return found
+
     async def still_owned(self, epochs: Mapping[int, int]) -> bool:
         """Compare every epoch with the table's."""
         await self._faults.before_read()

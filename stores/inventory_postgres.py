@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -93,6 +93,30 @@ UPDATE inventory_partitions SET epoch = epoch + 1
 WHERE partition_id = %(from)s AND epoch = %(epoch)s AND EXISTS (SELECT 1 FROM moved)
 RETURNING epoch
 """
+_KEEP_RECEIVER = "SELECT 1 FROM inventory_owners WHERE owner_id = %(to)s AND NOT retired FOR SHARE"
+_GIVE_PARTITIONS = """
+WITH mine AS (
+    SELECT partition_id FROM inventory_partitions
+    JOIN unnest(%(partitions)s::int[], %(epochs)s::bigint[]) AS f (partition_id, epoch) USING (partition_id, epoch)
+    ORDER BY partition_id FOR UPDATE OF inventory_partitions
+)
+UPDATE inventory_partitions p SET owner_id = %(to)s, epoch = p.epoch + 1
+FROM mine WHERE p.partition_id = mine.partition_id
+"""
+_KEEP_CLAIMANT = """
+SELECT 1 FROM inventory_owners
+WHERE owner_id = %(owner_id)s AND NOT retired
+  AND (incarnation, node, pid) = (%(incarnation)s, %(node)s, %(pid)s) FOR UPDATE
+"""
+_TAKE_PARTITIONS = """
+WITH mine AS (
+    SELECT partition_id FROM inventory_partitions
+    WHERE owner_id = %(owner_id)s AND partition_id <> ALL(%(held)s::int[]) ORDER BY partition_id FOR UPDATE
+)
+UPDATE inventory_partitions p SET epoch = epoch + 1 FROM mine WHERE p.partition_id = mine.partition_id
+RETURNING p.partition_id, p.epoch
+"""
+_PLACED = "SELECT partition_id FROM inventory_partitions WHERE owner_id = %(owner_id)s"
 _STILL_OWNED = """
 SELECT count(*) FROM inventory_partitions
 JOIN unnest(%(partitions)s::int[], %(epochs)s::bigint[]) AS f (partition_id, epoch) USING (partition_id, epoch)
@@ -187,9 +211,7 @@ class PostgresInventoryStore:
     async def commit(self, frozen: object) -> None:
         """Write a frozen group in one call of one function."""
         assert isinstance(frozen, list)
-        connection = self._writer
-        if connection is None or connection.closed:
-            raise Unavailable("no connection to PostgreSQL")
+        connection = self._open_writer()
         try:
             await answered(connection.execute(COMMIT, frozen, prepare=True, binary=True))
         except psycopg.Error as error:
@@ -197,9 +219,7 @@ class PostgresInventoryStore:
 
     async def confirm(self, epochs: Mapping[int, int]) -> None:
         """Look at the fence on the connection that commits, so that no slow read is in the way."""
-        connection = self._writer
-        if connection is None or connection.closed:
-            raise Unavailable("no connection to PostgreSQL")
+        connection = self._open_writer()
         try:
             cursor = await answered(connection.execute(_STILL_OWNED, _fence(epochs), prepare=True))
             row = await cursor.fetchone()
@@ -210,9 +230,7 @@ class PostgresInventoryStore:
 
     async def hand_over(self, sku: str, partition_id: int, epochs: Mapping[int, int]) -> dict[int, int]:
         """Move a SKU to another partition; the one it leaves gets a new epoch, so no stale owner can write it."""
-        connection = self._writer
-        if connection is None or connection.closed:
-            raise Unavailable("no connection to PostgreSQL")
+        connection = self._open_writer()
         assert len(epochs) == 1, "a SKU leaves one partition"
         ((leaves, epoch),) = epochs.items()
         moved = {"sku": sku, "to": partition_id, "from": leaves, "epoch": epoch}
@@ -226,6 +244,40 @@ class PostgresInventoryStore:
             raise commit_fault(error) from error
         return {leaves: row[0]}
 
+    async def give_partitions(self, owner_id: str, epochs: Mapping[int, int]) -> bool:
+        """Change the partitions' owner and raise their epochs; the receiver's row is kept from being retired."""
+        connection = self._open_writer()
+        given = {**_fence(epochs), "to": owner_id}
+        try:
+            async with connection.transaction():
+                receiver = await answered(connection.execute(_KEEP_RECEIVER, given))
+                if await receiver.fetchone() is None:
+                    return False
+                cursor = await answered(connection.execute(_GIVE_PARTITIONS, given))
+                if cursor.rowcount != len(epochs):
+                    raise StaleEpoch
+        except psycopg.Error as error:
+            raise commit_fault(error) from error
+        return True
+
+    async def take_partitions(self, held: Iterable[int]) -> Claim | None:
+        """Raise the epochs of what was placed with this owner since it claimed, unless a successor has claimed."""
+        connection = self._open_writer()
+        try:
+            async with connection.transaction():
+                claimant = await answered(connection.execute(_KEEP_CLAIMANT, self._identity))
+                if await claimant.fetchone() is None:
+                    return None
+                taken = await answered(connection.execute(_TAKE_PARTITIONS, {**self._identity, "held": list(held)}))
+                return Claim({partition_id: epoch for partition_id, epoch in await taken.fetchall()})
+        except psycopg.Error as error:
+            raise commit_fault(error) from error
+
+    async def placed(self) -> set[int]:
+        """Read which partitions are placed with this owner."""
+        (rows,) = await self._read_all((_PLACED,), self._identity)
+        return {partition_id for (partition_id,) in rows}
+
     async def still_owned(self, epochs: Mapping[int, int]) -> bool:
         """Compare every epoch with the table's."""
         ((row,),) = await self._read_all((_STILL_OWNED,), _fence(epochs))
@@ -238,6 +290,12 @@ class PostgresInventoryStore:
                 with suppress(psycopg.Error):
                     await connection.close()
         self._writer = self._reader = None
+
+    def _open_writer(self) -> AsyncConnection[TupleRow]:
+        connection = self._writer
+        if connection is None or connection.closed:
+            raise Unavailable("no connection to PostgreSQL")
+        return connection
 
     async def _connect(self) -> AsyncConnection[TupleRow]:
         return await connect_owner(self._url, "doorbuster-owner", _SETTINGS)

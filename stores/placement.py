@@ -15,8 +15,8 @@ PINNED_PARTITION_MIN = 1_000
 class Placement(msgspec.Struct, frozen=True):
     """A consistent view of who owns what.
 
-    `owners` maps partition to owner, `incarnations` owner to the number in its actor's name, `pinned` SKU to
-    its partition while that is not its home.
+    `owners` maps partition to owner, `incarnations` each owner, also one of nothing, to the number in its actor's
+    name, `pinned` SKU to its partition while that is not its home.
     """
 
     owners: Mapping[int, str]
@@ -50,8 +50,8 @@ class DueDrop(msgspec.Struct, frozen=True):
 
 
 _READ = """
-SELECT p.partition_id, p.owner_id, o.incarnation
-FROM inventory_partitions p JOIN inventory_owners o USING (owner_id)
+SELECT p.partition_id, o.owner_id, o.incarnation
+FROM inventory_owners o LEFT JOIN inventory_partitions p USING (owner_id)
 WHERE NOT o.retired
 """
 _PINNED = "SELECT sku, partition_id FROM skus WHERE partition_id >= %s"
@@ -75,6 +75,11 @@ UPDATE inventory_partitions SET epoch = epoch + 1 WHERE owner_id IN (SELECT owne
 _RETIRE = """
 WITH gone AS (UPDATE inventory_owners SET retired = true WHERE owner_id = %s RETURNING owner_id)
 UPDATE inventory_partitions SET epoch = epoch + 1 WHERE owner_id IN (SELECT owner_id FROM gone)
+"""
+_LOCK_OWNER = "SELECT 1 FROM inventory_owners WHERE owner_id = %s FOR UPDATE"
+_RETIRE_IDLE = """
+UPDATE inventory_owners o SET retired = true
+WHERE o.owner_id = %s AND NOT EXISTS (SELECT 1 FROM inventory_partitions p WHERE p.owner_id = o.owner_id)
 """
 _OWNERS = """
 SELECT o.owner_id, o.incarnation, o.node, o.pid, count(p.partition_id)
@@ -126,14 +131,14 @@ class PlacementStore:
             partitions = await (await connection.execute(_READ)).fetchall()
             pinned = await (await connection.execute(_PINNED, [PINNED_PARTITION_MIN])).fetchall()
         return Placement(
-            {partition_id: owner_id for partition_id, owner_id, _ in partitions},
+            {partition_id: owner_id for partition_id, owner_id, _ in partitions if partition_id is not None},
             {owner_id: incarnation for _, owner_id, incarnation in partitions},
             dict(pinned),
         )
 
     async def place_homes(self, owner_of: Mapping[int, str]) -> None:
-        """Give every home partition to its owner; one that changes hands is fenced at once."""
-        assert len(owner_of) == PARTITION_COUNT, "every home partition has an owner"
+        """Give home partitions to their owners without asking those that have them, which are fenced at once."""
+        assert all(0 <= each < PARTITION_COUNT for each in owner_of), "only home partitions are placed"
         placed = {"partitions": list(owner_of), "owners": list(owner_of.values())}
         await self._execute(_PLACE, placed)
 
@@ -148,6 +153,12 @@ class PlacementStore:
     async def retire(self, owner_id: str) -> None:
         """Mark an owner as gone, and fence it. Its partition stays, so that its epochs are never used twice."""
         await self._execute(_RETIRE, [owner_id])
+
+    async def retire_idle(self, owner_id: str) -> bool:
+        """Mark an owner as gone if it has no partition; nobody can give it one at the same time."""
+        async with lease(self._pool) as connection:
+            await connection.execute(_LOCK_OWNER, [owner_id])
+            return (await connection.execute(_RETIRE_IDLE, [owner_id])).rowcount == 1
 
     async def owners(self) -> list[OwnerRow]:
         """Return the owners that are not retired."""

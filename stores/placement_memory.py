@@ -1,10 +1,11 @@
 """The placement in memory: who owns what in one `InventoryTables`, by a clock that is passed in."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from domain.identity import PARTITION_COUNT, partition_of
 from stores.inventory_tables import InventoryTables, OwnerEntry, PartitionEntry
-from stores.placement import PINNED_PARTITION_MIN, DueDrop, Placement
+from stores.placement import PINNED_PARTITION_MIN, DueDrop, OwnerRow, Placement
 
 
 class MemoryPlacementStore:
@@ -21,12 +22,13 @@ class MemoryPlacementStore:
             for partition_id, partition in self._tables.partitions.items()
             if partition.owner_id in self._tables.owners and not self._tables.owners[partition.owner_id].retired
         }
-        incarnations = {owner_id: self._tables.owners[owner_id].incarnation for owner_id in owners.values()}
+        known = self._tables.owners.items()
+        incarnations = {owner_id: owner.incarnation for owner_id, owner in known if not owner.retired}
         return Placement(owners, incarnations, {sku: each for sku, each in self._tables.skus.items() if _pinned(each)})
 
     async def place_homes(self, owner_of: Mapping[int, str]) -> None:
-        """Give every home partition to its owner; one that changes hands is fenced at once."""
-        assert len(owner_of) == PARTITION_COUNT, "every home partition has an owner"
+        """Give home partitions to their owners without asking those that have them, which are fenced at once."""
+        assert all(0 <= each < PARTITION_COUNT for each in owner_of), "only home partitions are placed"
         self._tables.place(owner_of)
 
     async def next_incarnation(self, owner_id: str) -> int:
@@ -50,6 +52,22 @@ class MemoryPlacementStore:
         self._tables.owners[owner_id].retired = True
         for partition in self._tables.partitions.values():
             partition.epoch += partition.owner_id == owner_id
+
+    async def retire_idle(self, owner_id: str) -> bool:
+        """Mark an owner as gone if it has no partition; nobody can give it one at the same time."""
+        if any(partition.owner_id == owner_id for partition in self._tables.partitions.values()):
+            return False
+        self._tables.owners[owner_id].retired = True
+        return True
+
+    async def owners(self) -> list[OwnerRow]:
+        """Return the owners that are not retired."""
+        placed = Counter(partition.owner_id for partition in self._tables.partitions.values())
+        return [
+            OwnerRow(owner_id, owner.incarnation, owner.node, owner.pid, placed[owner_id])
+            for owner_id, owner in sorted(self._tables.owners.items())
+            if not owner.retired
+        ]
 
     async def pinned_partition(self, owner_id: str) -> int:
         """Return the partition of a pinned owner, making it if need be."""

@@ -1,6 +1,7 @@
 """The supervisor keeps every partition owned by a living owner, and every drop's SKU by an owner of its own."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -9,6 +10,7 @@ from domain.commands import OpenDrop
 from domain.errors import OutcomeUnknown, Unavailable
 from domain.identity import partition_of
 from stores.inventory_tables import DropEntry, InventoryTables
+from stores.owner_wishes_memory import MemoryOwnerWishes
 from stores.placement_memory import MemoryPlacementStore
 from tests.virtual_time import clock_seconds, clock_us
 
@@ -26,10 +28,18 @@ class FakeProcesses:
         self.calls: list[tuple[object, ...]] = []
         self.hand_over_faults: list[Exception] = []
         self.stop_faults: list[Exception] = []
+        self.commands: dict[int, int] = {}
+        self.neighbours: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
 
     def start(self, owner_id: str, incarnation: int) -> None:
         self.calls.append(("start", owner_id, incarnation))
         self.running.append((owner_id, incarnation))
+
+    def start_for_drop(
+        self, owner_id: str, incarnation: int, home_owners: Mapping[str, str], drop_owners: Mapping[str, str]
+    ) -> None:
+        self.start(owner_id, incarnation)
+        self.neighbours[owner_id] = (dict(home_owners), dict(drop_owners))
 
     def exists(self, owner_id: str, incarnation: int) -> bool:
         return (owner_id, incarnation) in self.running
@@ -46,6 +56,27 @@ class FakeProcesses:
             raise self.hand_over_faults.pop(0)
         self._tables.skus[sku] = partition_id
         return True
+
+    async def hand_over_partitions(
+        self, owner_id: str, incarnation: int, partition_ids: Sequence[int], receiver_id: str
+    ) -> list[int]:
+        self.calls.append(("hand_over_partitions", owner_id, incarnation, tuple(partition_ids), receiver_id))
+        if self.hand_over_faults:
+            raise self.hand_over_faults.pop(0)
+        went = [each for each in partition_ids if self._tables.partitions[each].owner_id == owner_id]
+        self._tables.place(dict.fromkeys(went, receiver_id))
+        return went
+
+    async def loads(self, owner_id: str, incarnation: int) -> Mapping[int, int]:
+        if (owner_id, incarnation) in self.silent:
+            raise Unavailable("silent")
+        return {each: self.commands[each] for each in self.commands if self._owner_of(each) == owner_id}
+
+    def _owner_of(self, partition_id: int) -> str:
+        return self._tables.partitions[partition_id].owner_id
+
+    async def take_partitions(self, owner_id: str, incarnation: int) -> None:
+        self.calls.append(("take_partitions", owner_id, incarnation))
 
     async def stop(self, owner_id: str, incarnation: int) -> None:
         self.calls.append(("stop", owner_id, incarnation))
@@ -72,6 +103,7 @@ class Rig:
         self.tables.register(SKU)
         self.tables.register(OTHER)
         self.placement = MemoryPlacementStore(self.tables, clock_us)
+        self.wishes = MemoryOwnerWishes(clock_us)
         self.processes = FakeProcesses(self.tables)
         self.leadership = FakeLeadership()
         self.supervisor = self.make_supervisor()
@@ -79,6 +111,7 @@ class Rig:
     def make_supervisor(self, owner_count: int = 2) -> Supervisor:
         return Supervisor(
             self.placement,
+            self.wishes,
             self.processes,
             self.leadership,
             owner_count=owner_count,
@@ -94,6 +127,7 @@ class Rig:
     async def round(self) -> None:
         """Do once what the supervisor does all the time."""
         await self.supervisor.look_after_owners()
+        await self.supervisor.carry_out_wishes()
         await self.supervisor.pin_due_drops()
         await self.supervisor.unpin_past_drops()
 
@@ -227,6 +261,19 @@ async def test_a_drops_sku_gets_a_running_owner_of_its_own_before_the_start(rig:
     assert prepared == [("start", *PINNED)]
     assert rig.processes.calls[3:] == [("hand_over", *home, SKU, 1_000)]
     assert (await rig.placement.read()).owner_of(SKU) == PINNED
+
+
+async def test_owners_of_drops_are_started_with_a_view_of_where_the_others_are(rig: Rig) -> None:
+    rig.tables.owners["owner-0"].node, rig.tables.owners["owner-1"].node = "n0", "n1"
+    rig.open_drop()
+    await rig.round()
+    rig.tables.owners["drop-LAMP-1"].node = "n2"
+    rig.open_drop(OTHER)
+
+    await rig.round()
+
+    homes = {"owner-0": "n0", "owner-1": "n1"}
+    assert rig.processes.neighbours == {"drop-LAMP-1": (homes, {}), "drop-DESK-2": (homes, {"drop-LAMP-1": "n2"})}
 
 
 async def test_a_drop_that_is_far_away_pins_nothing(rig: Rig) -> None:

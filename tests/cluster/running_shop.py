@@ -45,6 +45,10 @@ class RunningShop:
         """What `doorbuster audit --json` prints when it exits with 0 or, with discrepancies, 1."""
         return self._json("audit", codes=(0, 1))
 
+    def owners(self) -> dict[str, dict[str, Any]]:
+        """What `doorbuster owners --json` prints, by owner."""
+        return {each["owner_id"]: each for each in self._json("owners")["owners"]}
+
     def owner(self, owner_id: str) -> dict[str, Any] | None:
         """The owner of that name in the status, or None."""
         return next((each for each in self.status()["owners"] if each["owner_id"] == owner_id), None)
@@ -80,6 +84,12 @@ class RunningShop:
         with psycopg.connect(database_url) as connection:
             connection.execute(statement.encode())
 
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """Read the database behind the shop's back."""
+        database_url = json.loads((self.data_dir / "run.json").read_bytes())["database_url"]
+        with psycopg.connect(database_url) as connection:
+            return connection.execute(statement.encode()).fetchall()
+
     def _another_pid(self, read: Callable[[], int | None], old_pid: int, name: str) -> int:
         give_up_at = time.monotonic() + SETTLE_SECONDS_MAX
         while time.monotonic() < give_up_at:
@@ -89,16 +99,20 @@ class RunningShop:
             time.sleep(0.3)
         raise AssertionError(f"{name} has no successor")
 
-    def _json(self, command: str, codes: Sequence[int] = (0,)) -> dict[str, Any]:
+    def command(self, *words: str, codes: Sequence[int] = (0,)) -> str:
+        """What a command about this instance prints; fails the test unless it exits with one of these codes."""
         finished = subprocess.run(
-            [DOORBUSTER, command, "--json", "--data-dir", str(self.data_dir)],
+            [DOORBUSTER, *words, "--data-dir", str(self.data_dir)],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=180,
             check=False,
         )
         assert finished.returncode in codes, finished.stdout + finished.stderr
-        return dict(json.loads(finished.stdout))
+        return finished.stdout
+
+    def _json(self, command: str, codes: Sequence[int] = (0,)) -> dict[str, Any]:
+        return dict(json.loads(self.command(command, "--json", codes=codes)))
 
 
 @contextmanager

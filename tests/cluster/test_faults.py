@@ -6,17 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.patient_client import served_again
 from tests.cluster.running_shop import RunningShop, running_shop
-from tests.cluster.shoppers import Crowd
-
-SHOPPERS = 24
-SKUS = 30
-BEFORE_SECONDS = 1.5
+from tests.cluster.under_load import pid_of, under_load
 
 pytestmark = [pytest.mark.timeout(240)]
 
@@ -27,26 +22,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
         yield running
 
 
-async def _under_load(shop: RunningShop, fault: Callable[[], Awaitable[None]]) -> Crowd:
-    """Let a crowd shop before, during and after a fault, then check every answer and the audit."""
-    crowd = Crowd(shop.url, shop.operator)
-    await crowd.open(SKUS, SHOPPERS)
-    finished = asyncio.Event()
-    shopping = asyncio.create_task(crowd.shop_until(finished))
-    await asyncio.sleep(BEFORE_SECONDS)
-    await fault()
-    await served_again(crowd.told, 4 * SHOPPERS)
-    finished.set()
-    await asyncio.wait_for(shopping, 60)
-
-    await crowd.check()
-    report = await asyncio.to_thread(shop.audit)
-    await crowd.close()
-    assert report["ok"] is True
-    assert report["discrepancies"] == []
-    return crowd
-
-
 async def test_a_killed_owner_comes_back_with_everything_that_was_answered(shop: RunningShop) -> None:
     killed = shop.status()["owners"][0]
 
@@ -54,7 +29,7 @@ async def test_a_killed_owner_comes_back_with_everything_that_was_answered(shop:
         os.kill(killed["pid"], signal.SIGKILL)
         await asyncio.to_thread(shop.wait_for_another_pid, killed["owner_id"], killed["pid"])
 
-    await _under_load(shop, fault)
+    await under_load(shop, fault)
 
 
 async def test_a_killed_replica_takes_no_answer_with_it(shop: RunningShop) -> None:
@@ -63,7 +38,7 @@ async def test_a_killed_replica_takes_no_answer_with_it(shop: RunningShop) -> No
     async def fault() -> None:
         os.kill(replica["pid"], signal.SIGKILL)
 
-    await _under_load(shop, fault)
+    await under_load(shop, fault)
 
     assert replica["pid"] not in {each["pid"] for each in shop.status()["replicas"]}
 
@@ -74,7 +49,7 @@ async def test_a_killed_postgresql_loses_nothing_that_was_answered(shop: Running
     async def fault() -> None:
         os.kill(killed, signal.SIGKILL)
 
-    await _under_load(shop, fault)
+    await under_load(shop, fault)
 
     assert shop.status()["postgres"]["pid"] not in {killed, None}
 
@@ -85,7 +60,7 @@ async def test_a_killed_valkey_costs_nothing_but_freshness(shop: RunningShop) ->
     async def fault() -> None:
         os.kill(killed, signal.SIGKILL)
 
-    await _under_load(shop, fault)
+    await under_load(shop, fault)
 
     assert shop.status()["valkey"]["pid"] not in {killed, None}
 
@@ -100,7 +75,7 @@ async def test_a_paused_owner_that_wakes_after_its_successor_took_over_writes_no
         finally:
             os.kill(paused["pid"], signal.SIGCONT)
 
-    await _under_load(shop, fault)
+    await under_load(shop, fault)
 
     for _ in range(50):
         if not _is_alive(paused["pid"]):
@@ -111,13 +86,13 @@ async def test_a_paused_owner_that_wakes_after_its_successor_took_over_writes_no
 
 async def test_a_killed_supervisor_is_not_missed(shop: RunningShop) -> None:
     owners = {each["owner_id"]: each["pid"] for each in shop.status()["owners"]}
-    supervisor = _pid_of("ray::SupervisorActor", near=next(iter(owners.values())))
+    supervisor = pid_of("ray::SupervisorActor", near=next(iter(owners.values())))
 
     async def fault() -> None:
         os.kill(supervisor, signal.SIGKILL)
         await asyncio.sleep(4)
 
-    await _under_load(shop, fault)
+    await under_load(shop, fault)
 
     assert {each["owner_id"]: each["pid"] for each in shop.status()["owners"]} == owners
 
@@ -128,16 +103,6 @@ def _is_alive(pid: int) -> bool:
             return stat.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def _pid_of(title: str, near: int) -> int:
-    """Return the process with that title that has the same parent as `near`."""
-    import psutil
-
-    for each in psutil.Process(near).parent().children():
-        if title in " ".join(each.cmdline()):
-            return int(each.pid)
-    raise AssertionError(f"no {title}")
 
 
 def test_the_ledger_audit_runs_as_a_ray_job_over_what_is_left(shop: RunningShop) -> None:

@@ -502,3 +502,7 @@ async def test_writes_need_a_claim(shop: Shop) -> None:
         await store.hand_over(SKU, 1_000, {HOME: 1})
     with pytest.raises(Unavailable):
         await store.confirm({HOME: 1})
+    with pytest.raises(Unavailable):
+        await store.give_partitions("owner-1", {HOME: 1})
+    with pytest.raises(Unavailable):
+        await store.take_partitions([])

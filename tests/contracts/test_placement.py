@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors.supervisor import PlacementBook
+from actors.supervision_ports import PlacementBook
 from actors.turn import Turn
 from domain.commands import OpenDrop, Restock
 from domain.identity import PARTITION_COUNT, partition_of
@@ -131,6 +131,24 @@ async def test_a_retired_owner_comes_back_with_its_next_incarnation(places: Plac
 
     assert incarnation == 2
     assert await places.shop.store(incarnation=2).claim() is not None
+
+
+async def test_an_owner_that_has_a_partition_is_not_retired_as_idle_and_one_without_is(places: Places) -> None:
+    await places.book.next_incarnation("owner-1")
+
+    busy, idle = await places.book.retire_idle("owner-0"), await places.book.retire_idle("owner-1")
+
+    assert (busy, idle) == (False, True)
+    assert (await places.book.read()).incarnations == {"owner-0": 1}
+
+
+async def test_an_owner_of_nothing_is_known_with_its_incarnation(places: Places) -> None:
+    await places.book.next_incarnation("owner-1")
+
+    placement = await places.book.read()
+
+    assert placement.incarnations == {"owner-0": 1, "owner-1": 1}
+    assert placement.owners == HOMES
 
 
 async def test_an_owner_of_one_sku_keeps_its_partition(places: Places) -> None:

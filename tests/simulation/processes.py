@@ -1,7 +1,7 @@
 """Owner processes that crash, hang and come back, on a database that is slow and loses answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
@@ -177,6 +177,12 @@ class ServerSideStore(MemoryInventoryStore):
     async def hand_over(self, sku: str, partition_id: int, epochs: Mapping[int, int]) -> dict[int, int]:
         return await _server_side(super().hand_over(sku, partition_id, epochs))
 
+    async def give_partitions(self, owner_id: str, epochs: Mapping[int, int]) -> bool:
+        return await _server_side(super().give_partitions(owner_id, epochs))
+
+    async def take_partitions(self, held: Iterable[int]) -> Claim | None:
+        return await _server_side(super().take_partitions(list(held)))
+
 
 async def _server_side(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.get_running_loop().create_task(work)
@@ -206,6 +212,11 @@ class Machine:
         if (owner_id, incarnation) not in self.processes:
             self._run(owner_id, incarnation)
 
+    def start_for_drop(
+        self, owner_id: str, incarnation: int, home_owners: Mapping[str, str], drop_owners: Mapping[str, str]
+    ) -> None:
+        self.start(owner_id, incarnation)
+
     def exists(self, owner_id: str, incarnation: int) -> bool:
         return (owner_id, incarnation) in self.processes
 
@@ -220,6 +231,40 @@ class Machine:
         moved = await process.call(lambda: process.owner.hand_over(sku, partition_id))
         self.weather.journal.count("handed over", int(moved))
         return moved
+
+    async def hand_over_partitions(
+        self, owner_id: str, incarnation: int, partition_ids: Sequence[int], receiver_id: str
+    ) -> list[int]:
+        process = self._process(owner_id, incarnation)
+        self._strike_in_the_middle(owner_id, receiver_id)
+        went = await process.call(lambda: process.owner.hand_over_partitions(partition_ids, receiver_id))
+        self.weather.journal.count("partitions moved", len(went))
+        return went
+
+    async def loads(self, owner_id: str, incarnation: int) -> Mapping[int, int]:
+        return dict(self._process(owner_id, incarnation).owner.loads)
+
+    async def take_partitions(self, owner_id: str, incarnation: int) -> None:
+        process = self._process(owner_id, incarnation)
+        if self.weather.strikes("call to take partitions lost", 0.1):
+            raise OutcomeUnknown
+        await process.call(process.owner.take_partitions)
+
+    def _strike_in_the_middle(self, giver_id: str, receiver_id: str) -> None:
+        """Kill or stop one of two owners a moment after partitions have begun to move between them."""
+        if not self.weather.strikes("struck in a move", 0.2):
+            return
+        victim_id = self.weather.random.choice([giver_id, receiver_id])
+        victims = [each for (owner_id, _), each in self.processes.items() if owner_id == victim_id]
+        if not victims:
+            return
+        kills, seconds = self.weather.random.random() < 0.5, self.weather.random.expovariate(1 / 0.01)
+        loop = asyncio.get_running_loop()
+        if kills:
+            loop.call_later(seconds, lambda: self.crash(victims[0], restarts=self.weather.random.random() < 0.7))
+        elif not victims[0].is_paused:
+            loop.call_later(seconds, victims[0].pause)
+            loop.call_later(seconds + self.weather.random.choice([0.5, 3.0, 8.0]), victims[0].resume)
 
     async def stop(self, owner_id: str, incarnation: int) -> None:
         process = self._process(owner_id, incarnation)

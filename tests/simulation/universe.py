@@ -7,9 +7,11 @@ from typing import Any
 
 from actors.supervisor import Supervisor, SupervisorLimits
 from domain.commands import OpenDrop, Reserve, Restock
+from domain.identity import PARTITION_COUNT, partition_of
 from domain.outcomes import DropOpened, Reserved, SoldOut
 from domain.stock import Stock
 from stores.inventory_memory import MemoryInventoryStore
+from stores.owner_wishes_memory import MemoryOwnerWishes
 from stores.placement_memory import MemoryPlacementStore
 from tests.simulation.journal import Journal
 from tests.simulation.network import Network, SlowDirectory, make_client
@@ -21,6 +23,7 @@ from tests.virtual_time import clock_seconds, clock_us
 SKUS = [f"SKU-{number}" for number in range(10)]
 HOLD_SECONDS = 8.0
 REPLICAS = 3
+OWNERS_MAX = 4
 SETTLE_SECONDS = 60.0
 SUPERVISOR_LIMITS = SupervisorLimits(round_seconds=0.2, pin_lead_seconds=2.0, pin_linger_seconds=0.3)
 
@@ -38,6 +41,7 @@ class Universe:
         for sku in SKUS:
             self.tables.register(sku)
         self.placement = MemoryPlacementStore(self.tables, clock_us)
+        self.wishes = MemoryOwnerWishes(clock_us)
         self.machine = Machine(self.weather, self._make_process)
         self.network = Network(self.weather, self.machine)
         source = SlowDirectory(self.weather, self.placement)
@@ -99,6 +103,7 @@ class Universe:
             (self._replace_supervisor, 20.0),
             (self._database_goes_away, 25.0),
             (self._evict, 1.0),
+            (self._wish_for_owners, 3.0),
         ]
 
     def _task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -150,9 +155,22 @@ class Universe:
         if process is not None and not process.is_dead:
             process.owner.evict_idle()
 
+    async def _wish_for_owners(self) -> None:
+        """Add an owner, drain one, or move a partition that has SKUs."""
+        active = (await self.wishes.read()).active
+        wish = self.random.choice(["add", "drain", "move", "move", "move"])
+        if wish == "add" and len(active) < OWNERS_MAX:
+            await self.wishes.add(1)
+        elif wish == "drain" and len(active) > 1:
+            await self.wishes.drain(self.random.choice(active))
+        elif wish == "move":
+            await self.wishes.move(partition_of(self.random.choice(SKUS)), self.random.choice(active))
+        self.journal.count(f"wished to {wish}")
+
     async def _supervise(self) -> None:
         supervisor = Supervisor(
             self.placement,
+            self.wishes,
             self.machine,
             AlwaysLeader(),
             owner_count=2,
@@ -183,8 +201,10 @@ class Universe:
         self.witness.audit(self._owned_stock(), self.copies)
         placement = await self.placement.read()
         assert placement.pinned == {}, "a SKU stayed pinned when its drop was over"
+        wishes = await self.wishes.read()
         running = {owner_id for owner_id, _ in self.machine.processes}
-        assert running == {"owner-0", "owner-1"}, "an owner stayed when its drop was over"
+        assert running == wishes.owners.keys() == set(wishes.active), "an owner stayed when its time was over"
+        assert placement.owners.items() >= wishes.spread(range(PARTITION_COUNT)).items(), "a partition is elsewhere"
 
     async def _sell_a_drop(self) -> None:
         """Run one drop in good weather, to its owner and home again."""
