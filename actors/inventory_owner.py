@@ -65,6 +65,7 @@ class InventoryOwner:
         self.state: State = "starting"
         self.finished = asyncio.Event()
         self.queue_depth = 0
+        self.live_holds = 0
         self._commit_lock = asyncio.Lock()
         self._work = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -371,10 +372,10 @@ class InventoryOwner:
     def skus_loaded(self) -> int:
         return len(self._shelf.stocks)
 
-    @property
-    def live_holds(self) -> int:
-        """Holds in memory that have not ended."""
-        return sum(stock.live_holds for stock in self._shelf.stocks.values())
+    def count_holds(self) -> int:
+        """Count the holds in memory that have not ended, and keep the number for `live_holds`."""
+        self.live_holds = sum(stock.live_holds for stock in self._shelf.stocks.values())
+        return self.live_holds
 
     @property
     def epochs(self) -> dict[int, int]:

@@ -66,7 +66,7 @@ async def recover(database_url: str, incarnation: int, sku: str) -> Recovery:
     recovered = time.perf_counter() - started
     answered = await answer
     watch.cancel()
-    holds = owner.live_holds
+    holds = owner.count_holds()
     await owner.stop()
     return Recovery(claimed, recovered, answered, stalls.longest, holds)
 
