@@ -16,7 +16,7 @@ import structlog
 
 from actors.claiming import claim_patiently
 from actors.owner_figures import OwnerCounters, OwnerLimits
-from actors.shelf import Prepared, Shelf
+from actors.shelf import SKUS_PER_LOAD_MAX, Prepared, Shelf
 from actors.turn import Turn
 from domain.commands import Command
 from domain.errors import DoorbusterError, StaleEpoch, Unavailable
@@ -69,6 +69,7 @@ class InventoryOwner:
         self.state: State = "starting"
         self.finished = asyncio.Event()
         self.queue_depth = 0
+        self.live_holds = 0
         self._commit_lock = asyncio.Lock()
         self._work = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -296,12 +297,16 @@ class InventoryOwner:
 
         Those changed within `changed_seconds` too, and publish them: a predecessor may have died before it did.
         """
-        shelf = self._shelf
-        skus = await self._store.live_skus(self._clock_us() - int(changed_seconds * 1e6))
-        if shelf is self._shelf:
-            await shelf.load(skus)
-            if changed_seconds and shelf is self._shelf:
-                self.republish(skus)
+        shelf, after = self._shelf, ""
+        while shelf is self._shelf and (live := await self._store.live_skus(after, SKUS_PER_LOAD_MAX)):
+            await shelf.load(live)
+            after = live[-1]
+        if changed_seconds and shelf is self._shelf:
+            changed = await self._store.changed_skus(self._clock_us() - int(changed_seconds * 1e6))
+            if shelf is self._shelf:
+                await shelf.load(changed)
+            if shelf is self._shelf:
+                self.republish(changed)
 
     async def check_fence(self) -> None:
         """Notice that a successor has taken over even when there is nothing to commit."""
@@ -424,6 +429,11 @@ class InventoryOwner:
     @property
     def skus_loaded(self) -> int:
         return len(self._shelf.stocks)
+
+    def count_holds(self) -> int:
+        """Count the holds in memory that have not ended, and keep the number for `live_holds`."""
+        self.live_holds = sum(stock.live_holds for stock in self._shelf.stocks.values())
+        return self.live_holds
 
     @property
     def live_holds(self) -> int:

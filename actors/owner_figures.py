@@ -37,7 +37,11 @@ class OwnerCounters:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnerDescription:
-    """An owner as it is now; `counters` is None when it does not answer."""
+    """An owner as it is now; `counters` is None when it does not answer.
+
+    `skus` and `live_holds` are what it has in memory, holds as of a few seconds ago; at most `skus_max` SKUs stay
+    there of those that hold nothing. `resident_bytes` is the memory of its process.
+    """
 
     owner_id: str
     incarnation: int
@@ -45,6 +49,9 @@ class OwnerDescription:
     node: str
     partitions: int
     skus: int = 0
+    skus_max: int = 0
+    live_holds: int = 0
+    resident_bytes: int = 0
     queue_depth: int = 0
     counters: OwnerCounters | None = None
 

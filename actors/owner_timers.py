@@ -8,6 +8,8 @@ PUBLISH_EVERY_SECONDS = 0.05
 FENCE_EVERY_SECONDS = 1.0
 REPUBLISH_EVERY_SECONDS = 0.5
 EVICT_EVERY_SECONDS = 30.0
+COUNT_EVERY_SECONDS = 5.0
+"""Descriptions are asked for more often than a hundred thousand SKUs should be looked through."""
 UNPUBLISHED_SECONDS_MAX = 60.0
 """Changes of this long before a claim are published again."""
 WARM_EVERY_SECONDS = 5.0
@@ -34,6 +36,9 @@ async def run_timers(owner: InventoryOwner) -> None:
     async def evict() -> None:
         owner.evict_idle()
 
+    async def count() -> None:
+        owner.count_holds()
+
     await keep_time(
         owner,
         (EXPIRE_EVERY_SECONDS, expire),
@@ -44,4 +49,5 @@ async def run_timers(owner: InventoryOwner) -> None:
         (WARM_EVERY_SECONDS, owner.warm),
         (REPUBLISH_EVERY_SECONDS, republish),
         (EVICT_EVERY_SECONDS, evict),
+        (COUNT_EVERY_SECONDS, count),
     )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import psutil
 import ray
 import redis.asyncio
 
@@ -57,6 +58,9 @@ class InventoryOwnerActor:
             node=self._node,
             partitions=len(self._owner.epochs),
             skus=self._owner.skus_loaded,
+            skus_max=self._owner.limits.skus_loaded_max,
+            live_holds=self._owner.live_holds,
+            resident_bytes=psutil.Process().memory_info().rss,
             queue_depth=self._owner.queue_depth,
             counters=self._owner.counters,
         )

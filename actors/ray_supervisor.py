@@ -1,6 +1,7 @@
 """The supervisor as a Ray actor, and how a shop's owners are started and stopped with it."""
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from actors.customer_supervisor import CustomerSupervisor
 from actors.engine_settings import EngineSettings
 from actors.key_retention import forget_old_keys
+from actors.ledger_upkeep import keep_parts_ahead
 from actors.ray_audits import audit_shop_in_rounds
 from actors.ray_calls import NAMESPACE, STOP_SECONDS_MAX, RayCalls, actor_name
 from actors.ray_customer_owners import CartOwnerActor, CheckoutOwnerActor
@@ -24,6 +26,7 @@ from stores.connections import make_pool
 from stores.customer_owners import CustomerOwners
 from stores.idempotency import IdempotencyKeys
 from stores.leadership import Leadership
+from stores.ledger_parts import LedgerParts
 from stores.owner_wishes import OwnerWishes
 from stores.placement import PlacementStore
 
@@ -119,10 +122,12 @@ class SupervisorActor:
         await self._placed
         async with asyncio.TaskGroup() as tasks:
             forgetting = tasks.create_task(forget_old_keys(IdempotencyKeys(self._pool)))
+            making = tasks.create_task(keep_parts_ahead(LedgerParts(self._pool), _clock))
             watching = tasks.create_task(self._customers.run())
             await self._supervisor.run()
             watching.cancel()
             forgetting.cancel()
+            making.cancel()
 
     async def stop(self) -> None:
         """Stop every owner in order: those that ask others first."""
@@ -131,6 +136,10 @@ class SupervisorActor:
         await self._customers.stop()
         await self._supervisor.stop()
         await self._pool.close()
+
+
+def _clock() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def _named(owner: Any, owner_id: str, incarnation: int, **options: Any) -> Any:

@@ -46,6 +46,8 @@ from stores.inventory_group import CommitGroup, FoundOperation, Operation
 EXPIRED_PER_TURN_MAX = 1_000
 OPERATIONS_KEPT_MAX = 10_000
 """Operations whose answers stay in memory; more than fit in the commits under way, so the rest are in the store."""
+DUE_KEPT_MIN = 10_000
+"""Entries of holds that have ended are swept out of the queue for expiry when it has doubled, from this length on."""
 _DONE = StockChanged | DropOpened | Shipped | Deallocated
 
 
@@ -56,6 +58,7 @@ class Turn:
         self._hold_us = hold_us
         self._due: list[tuple[int, int, bytes, Stock]] = []
         self._due_numbers = itertools.count()
+        self._due_swept_at = DUE_KEPT_MIN
         self._operations: OrderedDict[tuple[str, bytes], FoundOperation] = OrderedDict()
         self.group = CommitGroup()
         self._decide: Mapping[type, Callable[[Stock, Any, int], Outcome]] = {
@@ -111,6 +114,11 @@ class Turn:
         while len(self._operations) > OPERATIONS_KEPT_MAX:
             self._operations.popitem(last=False)
 
+    @property
+    def due_length(self) -> int:
+        """Entries in the queue for expiry."""
+        return len(self._due)
+
     def knows_operation(self, sku: str, operation_id: bytes) -> bool:
         """Say whether an operation's first answer is in memory."""
         return (sku, operation_id) in self._operations
@@ -119,6 +127,14 @@ class Turn:
         # The number settles ties: one id may be used on two SKUs, and stocks have no order.
         entry = (held.expires_at_us, next(self._due_numbers), held.reservation_id, stock)
         heapq.heappush(self._due, entry)
+        if len(self._due) > self._due_swept_at:
+            self._sweep_due()
+
+    def _sweep_due(self) -> None:
+        # Most holds end long before their time: without this their entries, and SKUs let go since, stay until then.
+        self._due = [entry for entry in self._due if _awaits(entry)]
+        heapq.heapify(self._due)
+        self._due_swept_at = max(DUE_KEPT_MIN, 2 * len(self._due))
 
     def _reserve(self, stock: Stock, wanted: Reserve, now_us: int) -> Outcome:
         outcome = decisions.reserve(stock, wanted, now_us, self._hold_us)
@@ -274,3 +290,10 @@ class Turn:
             return Conflict(stock.sku)
         assert isinstance(first.outcome, _DONE), "only done operations are remembered"
         return msgspec.structs.replace(first.outcome, replayed=True)
+
+
+def _awaits(entry: tuple[int, int, bytes, Stock]) -> bool:
+    """Say whether an entry in the queue for expiry is that of a live hold, and its latest."""
+    expires_at_us, _, reservation_id, stock = entry
+    held = stock.reservations.get(reservation_id)
+    return held is not None and held.state == "reserved" and held.expires_at_us == expires_at_us

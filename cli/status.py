@@ -44,7 +44,7 @@ async def _owners(instance: RunningInstance) -> tuple[list[dict[str, Any]], list
         owners, customer_owners = await asyncio.gather(way.describe_owners(), way.describe_customer_owners())
     finally:
         await way.close()
-    fields = ("owner_id", "pid", "node", "partitions", "skus", "queue_depth")
+    fields = ("owner_id", "pid", "node", "partitions", "skus", "live_holds", "resident_bytes", "queue_depth")
     customer_fields = ("owner_id", "pid", "node", "queue_depth")
     return (
         [{name: getattr(each, name) for name in fields} for each in owners],
@@ -54,9 +54,11 @@ async def _owners(instance: RunningInstance) -> tuple[list[dict[str, Any]], list
 
 def _print_for_people(status: dict[str, Any]) -> None:
     console.print(f"[bold]{status['url']}[/bold]")
-    owners = Table("owner", "pid", "partitions", "SKUs loaded", "queue", title="Inventory owners", title_justify="left")
+    headings = ("owner", "pid", "partitions", "SKUs loaded", "live holds", "queue", "MB")
+    owners = Table(*headings, title="Inventory owners", title_justify="left")
     for each in status["owners"]:
-        owners.add_row(*(str(each[name]) for name in ("owner_id", "pid", "partitions", "skus", "queue_depth")))
+        counts = ("owner_id", "pid", "partitions", "skus", "live_holds", "queue_depth")
+        owners.add_row(*(str(each[name]) for name in counts), str(each["resident_bytes"] // 1_000_000))
     customers = Table("owner", "pid", "queue", title="Owners of carts and orders", title_justify="left")
     for each in (*status["carts"], *status["checkouts"]):
         customers.add_row(*(str(each[name]) for name in ("owner_id", "pid", "queue_depth")))

@@ -146,8 +146,11 @@ class InventoryStore(Protocol):
     async def load(self, skus: list[str]) -> dict[str, Stock]:
         """Read SKUs with their live reservations and drops; unknown ones are left out."""
 
-    async def live_skus(self, changed_since_us: int) -> list[str]:
-        """Return the SKUs of this owner's partitions that have live holds, or ledger entries since a time."""
+    async def live_skus(self, after: str, limit: int) -> list[str]:
+        """Return SKUs of this owner's partitions that have live holds, in order, from behind `after` on."""
+
+    async def changed_skus(self, since_us: int) -> list[str]:
+        """Return the SKUs of this owner's partitions that have ledger entries since a time."""
 
     async def find_reservations(self, ids: list[tuple[str, bytes]]) -> dict[tuple[str, bytes], Reservation]:
         """Read reservations in whatever state."""

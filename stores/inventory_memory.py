@@ -129,19 +129,18 @@ class MemoryInventoryStore:
             for drop_id, drop in self._tables.drops[sku].items()
         ]
 
-    async def live_skus(self, changed_since_us: int) -> list[str]:
-        """Return SKUs of this owner with live holds or recent changes."""
+    async def live_skus(self, after: str, limit: int) -> list[str]:
+        """Return SKUs of this owner with live holds, in order."""
         await self._faults.before_read()
-        tables = self._tables
-        return [
-            sku
-            for sku, lines in tables.stock.items()
-            if self._owns(sku)
-            and (
-                any(line.reserved for line in lines.values())
-                or any(entry.at_us >= changed_since_us for entry in tables.ledger[sku].values())
-            )
-        ]
+        live = (sku for sku, lines in self._tables.stock.items() if any(line.reserved for line in lines.values()))
+        return sorted(sku for sku in live if sku > after and self._owns(sku))[:limit]
+
+    async def changed_skus(self, since_us: int) -> list[str]:
+        """Return SKUs of this owner with recent ledger entries."""
+        await self._faults.before_read()
+        ledgers = self._tables.ledger.items()
+        changed = [sku for sku, entries in ledgers if any(entry.at_us >= since_us for entry in entries.values())]
+        return [sku for sku in changed if self._owns(sku)]
 
     def _owns(self, sku: str) -> bool:
         partition = self._tables.partitions.get(self._tables.skus[sku])

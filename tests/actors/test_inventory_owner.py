@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from actors.owner_figures import OwnerLimits
+from actors.turn import DUE_KEPT_MIN
 from actors.owner_timers import run_timers
 from domain.errors import OutcomeUnknown, Rejected, StaleEpoch, Unavailable
 from domain.outcomes import (
@@ -23,6 +24,7 @@ from domain.outcomes import (
     Unsettled,
 )
 from tests.actors.owner_rig import (
+    HOLD_SECONDS,
     OTHER,
     SKU,
     STRANGER,
@@ -484,6 +486,22 @@ async def test_idle_skus_without_holds_leave_memory_and_come_back() -> None:
     assert rig.owner.totals([SKU, OTHER]).keys() == {SKU}
     assert held((await submit(rig, reserve(3, sku=OTHER)))[0]).quantity == 1
     rig.audit(OTHER)
+
+
+async def test_holds_that_ended_leave_the_queue_for_expiry_and_those_that_live_stay_in_it() -> None:
+    rig = await started_rig()
+    await submit(rig, restock(1, 10), reserve(2))
+
+    for first in range(10, 3 * DUE_KEPT_MIN, 1_000):
+        numbers = range(first, first + 1_000)
+        await submit(rig, *(command for each in numbers for command in (reserve(each), release(each))))
+
+    assert rig.owner._turn.due_length <= DUE_KEPT_MIN
+    assert rig.owner.count_holds() == rig.owner.live_holds == 1
+    await asyncio.sleep(HOLD_SECONDS + 1)
+    assert rig.owner.expire_due() == 1
+    await settle()
+    assert rig.row(2) == (1, "expired")
 
 
 async def test_a_sku_whose_commit_is_out_stays_however_many_are_loaded() -> None:

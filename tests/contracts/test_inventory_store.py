@@ -6,7 +6,7 @@ import pytest
 
 from actors.turn import Turn
 from domain.audit import check_tables
-from domain.commands import Allocate, Command, OpenDrop, Release, Shrink
+from domain.commands import Allocate, Command, OpenDrop, Release, Reserve, Shrink
 from domain.errors import Rejected, StaleEpoch, Unavailable
 from domain.identity import partition_of
 from domain.outcomes import DropOpened, Reserved, StockChanged, Totals
@@ -431,21 +431,48 @@ async def test_operations_are_found_with_their_first_answers(shop: Shop) -> None
     assert len(found) == 3
 
 
-async def test_skus_with_live_holds_or_recent_changes_are_listed_for_their_owner_only(shop: Shop) -> None:
+async def test_skus_with_live_holds_are_listed_for_their_owner_only_and_as_long_as_one_lives(shop: Shop) -> None:
     desk = await open_desk(shop)
-    other = await open_desk(shop, incarnation=1)
     stranger = shop.store("owner-1")
     await stranger.claim()
-    await other.do(restock(1, 9), reserve(2))
 
-    assert await other.store.live_skus(NOW_US + 1) == [SKU]
-    assert await stranger.live_skus(NOW_US + 1) == []
+    before = await desk.store.live_skus("", 10)
+    await desk.do(restock(1, 9), restock(2, 9, "EAST"), reserve(3, 9), reserve(4, 1))
+    live = await desk.store.live_skus("", 10)
+    await desk.do(Release(id_of(3), SKU))
+    half = await desk.store.live_skus("", 10)
+    behind = await desk.store.live_skus(SKU, 10)
+    foreign = await stranger.live_skus("", 10)
+    await desk.do(Release(id_of(4), SKU))
+    after = await desk.store.live_skus("", 10)
+    await desk.do(reserve(5, 1))
+    again = await desk.store.live_skus("", 10)
 
-    await other.do(Release(id_of(2), SKU))
-    assert await other.store.live_skus(NOW_US + 1) == []
-    assert await other.store.live_skus(NOW_US) == [SKU]
-    assert await stranger.live_skus(NOW_US) == []
-    await desk.store.close()
+    assert (before, live, half, behind, foreign, after, again) == ([], [SKU], [SKU], [], [], [], [SKU])
+
+
+async def test_live_skus_are_read_in_pages(shop: Shop) -> None:
+    desk = await open_desk(shop)
+    await desk.do(restock(1, 9), reserve(2))
+    await desk.load(OTHER)
+    await desk.do(restock(3, 9, sku=OTHER), Reserve(id_of(4), OTHER, 1, CUSTOMER))
+
+    first = await desk.store.live_skus("", 1)
+    second = await desk.store.live_skus(first[-1], 1)
+    third = await desk.store.live_skus(second[-1], 1)
+
+    assert (first, second, third) == ([OTHER], [SKU], [])
+
+
+async def test_skus_with_recent_changes_are_listed_for_their_owner_only(shop: Shop) -> None:
+    desk = await open_desk(shop)
+    stranger = shop.store("owner-1")
+    await stranger.claim()
+    await desk.do(restock(1, 9))
+
+    assert await desk.store.changed_skus(NOW_US) == [SKU]
+    assert await desk.store.changed_skus(NOW_US + 1) == []
+    assert await stranger.changed_skus(NOW_US) == []
 
 
 # --- hand-over ---
