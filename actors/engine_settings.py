@@ -9,7 +9,8 @@ from gateways.payment_routing import DEFAULT_ROUTES, ProviderAddress
 class EngineSettings:
     """The stores, the payment providers, and how many owners there are of each kind.
 
-    `customer_owner_count` is the number of cart owners, and of checkout owners.
+    `customer_owner_count` is the number of cart owners, and of checkout owners. `kafka_servers` are those that events
+    go to; where there are none they go to streams in Redis.
     """
 
     database_url: str
@@ -19,3 +20,4 @@ class EngineSettings:
     customer_owner_count: int = 1
     providers: tuple[ProviderAddress, ...] = ()
     payment_routes: str = DEFAULT_ROUTES
+    kafka_servers: str = ""

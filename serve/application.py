@@ -171,6 +171,7 @@ def compose_shop(
         audit=audit,
         audit_money=audit_money,
         describe_owners=owners.describe_everyone,
+        describe_outboxes=owners.describe_outboxes,
         reasons_not_ready=lambda: reasons_not_ready(pool, client, owners.describe_owners),
     )
 

@@ -1,6 +1,7 @@
 """Operations: alive, ready, measured, audited."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -68,14 +69,17 @@ def _add_metrics(router: APIRouter, metrics: Metrics) -> None:
         summary="Measured",
     )
     async def read_metrics(shop: ShopHere) -> Response:
-        """Return this replica's figures and those of the owners that answer in time."""
-        owners: Any = ()
-        try:
-            async with asyncio.timeout(OWNERS_SECONDS_MAX):
-                owners = await shop.describe_owners()
-        except (DoorbusterError, TimeoutError):
-            owners = ()
-        return Response(metrics.render(owners), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        """Return this replica's figures and those of the owners and outboxes that answer in time."""
+        owners, outboxes = await asyncio.gather(_in_time(shop.describe_owners), _in_time(shop.describe_outboxes))
+        return Response(metrics.render(owners, outboxes), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+async def _in_time(describe: Callable[[], Awaitable[Sequence[Any]]]) -> Sequence[Any]:
+    try:
+        async with asyncio.timeout(OWNERS_SECONDS_MAX):
+            return await describe()
+    except (DoorbusterError, TimeoutError):
+        return ()
 
 
 def _add_audits(router: APIRouter) -> None:
