@@ -10,7 +10,7 @@ class EngineSettings:
     """The stores, the payment providers, and how many owners there are of each kind.
 
     `customer_owner_count` is the number of cart owners, and of checkout owners; `audit_every_seconds` how often all is
-    audited, 0 for never.
+    audited, 0 for never. `kafka_servers` are those that events go to; where there are none they go to streams in Redis.
     """
 
     database_url: str
@@ -21,3 +21,4 @@ class EngineSettings:
     providers: tuple[ProviderAddress, ...] = ()
     payment_routes: str = DEFAULT_ROUTES
     audit_every_seconds: float = 0.0
+    kafka_servers: str = ""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError
 
+from actors.outbox_figures import RELAY, RELAY_INCARNATION, RelayDescription
 from actors.owner_figures import CustomerOwnerDescription, OwnerDescription
 from domain.errors import DoorbusterError, OutcomeUnknown, Unavailable
 from domain.outcomes import Totals
@@ -53,6 +54,11 @@ class RayCalls:
     async def describe_customer_owner(self, owner_id: str, incarnation: int) -> CustomerOwnerDescription:
         """Return the figures of an owner of carts or checkouts."""
         description: CustomerOwnerDescription = await self._call(owner_id, incarnation, "describe")
+        return description
+
+    async def describe_relay(self, seconds_max: float = CALL_SECONDS_MAX) -> RelayDescription:
+        """Return the figures of the outboxes' relay."""
+        description: RelayDescription = await self._call(RELAY, RELAY_INCARNATION, "describe", seconds_max=seconds_max)
         return description
 
     async def totals(self, owner_id: str, incarnation: int, skus: Sequence[str]) -> dict[str, Totals]:

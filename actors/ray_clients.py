@@ -10,6 +10,7 @@ from actors.directory import Directory
 from actors.engine_settings import EngineSettings
 from actors.inventory_client import InventoryClient
 from actors.lanes import ClientLimits, Lanes, Way
+from actors.outbox_figures import OutboxDescription, RelayDescription, outbox_descriptions
 from actors.owner_figures import CustomerOwnerDescription, OwnerDescription
 from actors.ray_calls import RayCalls
 from domain.carts import CartAnswer, CartCommand
@@ -19,6 +20,7 @@ from domain.orders import OrderAnswer, OrderCommand
 from domain.outcomes import Outcome, Totals
 from stores.connections import Pool, make_pool
 from stores.customer_owners import CustomerOwners
+from stores.outbox import OUTBOX_TABLES, PostgresOutbox
 from stores.placement import PlacementStore
 
 INVENTORY_LIMITS = ClientLimits()
@@ -28,6 +30,9 @@ CART_LIMITS = ClientLimits(calls_in_flight_max=4, call_seconds_min=0.01)
 ORDER_LIMITS = ClientLimits(calls_in_flight_max=16, call_seconds_min=0.015, settle_seconds_max=10.0)
 """Calls about orders wait for payments, each a little; who waits longest is told that the order is under way."""
 
+RELAY_SECONDS_MAX = 0.5
+"""The relay's figures are waited for less long than a scrape of the metrics waits for all."""
+
 
 class RayOwners:
     """Sends commands to owners of stock, carts and orders; describes owners, reads their memory for the audit."""
@@ -36,6 +41,7 @@ class RayOwners:
         self._pool: Pool = make_pool(settings.database_url, size_max=2, name="doorbuster-directory")
         self._placement = PlacementStore(self._pool)
         self._customer_owners = CustomerOwners(self._pool)
+        self._outboxes = [PostgresOutbox(self._pool, table) for table in OUTBOX_TABLES]
         self._calls = RayCalls()
         self.inventory = InventoryClient(
             Directory(self._placement, time.monotonic),
@@ -97,6 +103,13 @@ class RayOwners:
         owners, customer_owners = await asyncio.gather(self.describe_owners(), self.describe_customer_owners())
         return [*owners, *customer_owners]
 
+    async def describe_outboxes(self) -> list[OutboxDescription]:
+        """Describe what waits in each outbox and what its relay has done. Raises: Unavailable."""
+        relay, backlogs = await asyncio.gather(
+            self._describe_relay(), asyncio.gather(*(outbox.backlog() for outbox in self._outboxes))
+        )
+        return outbox_descriptions(backlogs, relay)
+
     async def live_totals(self, skus: Sequence[str]) -> dict[str, Totals]:
         """Return what owners have in memory of these SKUs; SKUs that are not loaded are left out.
 
@@ -116,6 +129,12 @@ class RayOwners:
         for lanes in (self.orders, self.carts, self.inventory):
             await lanes.close()
         await self._pool.close()
+
+    async def _describe_relay(self) -> RelayDescription | None:
+        try:
+            return await self._calls.describe_relay(RELAY_SECONDS_MAX)
+        except DoorbusterError:
+            return None
 
     async def _describe_customer_owner(self, owner_id: str, incarnation: int) -> CustomerOwnerDescription:
         try:

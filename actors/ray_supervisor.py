@@ -14,10 +14,12 @@ from actors.customer_supervisor import CustomerSupervisor
 from actors.engine_settings import EngineSettings
 from actors.key_retention import forget_old_keys
 from actors.ledger_upkeep import keep_parts_ahead
+from actors.outbox_watch import OutboxRelayWatch
 from actors.ray_audits import audit_shop_in_rounds
 from actors.ray_calls import NAMESPACE, STOP_SECONDS_MAX, RayCalls, actor_name
 from actors.ray_customer_owners import CartOwnerActor, CheckoutOwnerActor
 from actors.ray_nodes import alive_nodes, node_options
+from actors.ray_outbox import OutboxRelayProcess
 from actors.ray_owners import InventoryOwnerActor
 from actors.supervisor import Supervisor
 from domain.errors import Unavailable
@@ -96,6 +98,7 @@ class SupervisorActor:
             owner_count=settings.customer_owner_count,
             clock_seconds=time.monotonic,
         )
+        self._relay_watch = OutboxRelayWatch(OutboxRelayProcess(settings))
         # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
         self._placed = asyncio.get_running_loop().create_task(self._place())
         self._running = asyncio.get_running_loop().create_task(self._run())
@@ -124,17 +127,20 @@ class SupervisorActor:
             forgetting = tasks.create_task(forget_old_keys(IdempotencyKeys(self._pool)))
             making = tasks.create_task(keep_parts_ahead(LedgerParts(self._pool), _clock))
             watching = tasks.create_task(self._customers.run())
+            relaying = tasks.create_task(self._relay_watch.run())
             await self._supervisor.run()
+            relaying.cancel()
             watching.cancel()
             forgetting.cancel()
             making.cancel()
 
     async def stop(self) -> None:
-        """Stop every owner in order: those that ask others first."""
+        """Stop every owner in order, those that ask others first; then the relay of what they have written."""
         if self._auditing is not None:
             self._auditing.cancel()
         await self._customers.stop()
         await self._supervisor.stop()
+        await self._relay_watch.stop()
         await self._pool.close()
 
 

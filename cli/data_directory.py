@@ -40,6 +40,7 @@ class RunningInstance(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     database_url: str
     redis_url: str
+    kafka_servers: str = ""
     hold_seconds: float
     owner_count: int
     customer_owner_count: int

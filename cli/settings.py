@@ -35,6 +35,12 @@ class Settings(BaseSettings):
     redis_url: Annotated[
         SecretStr | None, Field(description="Redis 6.2 or Valkey to use; without it one is started")
     ] = None
+    kafka_servers: Annotated[
+        str | None,
+        Field(
+            min_length=1, description="Kafka that events go to, HOST:PORT,...; without it they go to streams in Redis"
+        ),
+    ] = None
     payment_primary_url: Annotated[
         str | None, Field(description="First payment provider to use; without it a simulated one is started")
     ] = None
@@ -159,6 +165,7 @@ _TYPES = {
     "port": "integer",
     "database_url": "URL",
     "redis_url": "URL",
+    "kafka_servers": "addresses",
     "payment_primary_url": "URL",
     "payment_fallback_url": "URL",
     "payment_secret": "secret",

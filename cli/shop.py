@@ -138,6 +138,7 @@ class Shop:
             url=self.url,
             database_url=servers.database_url,
             redis_url=servers.redis_url,
+            kafka_servers=self._settings.kafka_servers or "",
             hold_seconds=self._settings.hold_seconds,
             owner_count=self._settings.owner_count or default_owner_count(),
             operator_email=operator.email,
@@ -246,6 +247,7 @@ def engine_settings(instance: RunningInstance) -> EngineSettings:
     return EngineSettings(
         database_url=instance.database_url,
         redis_url=instance.redis_url,
+        kafka_servers=instance.kafka_servers,
         hold_seconds=instance.hold_seconds,
         owner_count=instance.owner_count,
         customer_owner_count=instance.customer_owner_count,

@@ -1,6 +1,7 @@
 """`doorbuster status`: who serves what in a running shop, with process ids."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 from rich.table import Table
@@ -18,7 +19,7 @@ def show_status(directory: DataDirectory, *, as_json: bool) -> None:
     """
     instance = directory.running()
     with joined_cluster(instance):
-        owners, customer_owners = asyncio.run(_owners(instance))
+        owners, customer_owners, outboxes = asyncio.run(_owners(instance))
         replicas = replica_pids()
     status = {
         "url": instance.url,
@@ -26,6 +27,7 @@ def show_status(directory: DataDirectory, *, as_json: bool) -> None:
         "carts": [each for each in customer_owners if each["owner_id"].startswith("cart-")],
         "checkouts": [each for each in customer_owners if each["owner_id"].startswith("checkout-")],
         "replicas": replicas,
+        "outboxes": outboxes,
         "providers": [{"name": each.name, "url": each.url, "pid": each.pid} for each in instance.providers],
         "postgres": {"pid": instance.postgres_pid},
         "valkey": {"pid": instance.valkey_pid},
@@ -36,12 +38,16 @@ def show_status(directory: DataDirectory, *, as_json: bool) -> None:
         _print_for_people(status)
 
 
-async def _owners(instance: RunningInstance) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+async def _owners(
+    instance: RunningInstance,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     from actors.ray_clients import connect_owners
 
     way = await connect_owners(engine_settings(instance))
     try:
-        owners, customer_owners = await asyncio.gather(way.describe_owners(), way.describe_customer_owners())
+        owners, customer_owners, outboxes = await asyncio.gather(
+            way.describe_owners(), way.describe_customer_owners(), way.describe_outboxes()
+        )
     finally:
         await way.close()
     fields = ("owner_id", "pid", "node", "partitions", "skus", "live_holds", "resident_bytes", "queue_depth")
@@ -49,6 +55,7 @@ async def _owners(instance: RunningInstance) -> tuple[list[dict[str, Any]], list
     return (
         [{name: getattr(each, name) for name in fields} for each in owners],
         [{name: getattr(each, name) for name in customer_fields} for each in customer_owners],
+        [dataclasses.asdict(each) for each in outboxes],
     )
 
 
@@ -65,7 +72,10 @@ def _print_for_people(status: dict[str, Any]) -> None:
     replicas = Table("application", "deployment", "pid", title="Serve replicas", title_justify="left")
     for each in status["replicas"]:
         replicas.add_row(*(str(each[name]) for name in ("application", "deployment", "pid")))
-    console.print(owners, customers, replicas)
+    outboxes = Table("outbox", "events waiting", "lag in s", "relay's pid", title="Outboxes", title_justify="left")
+    for each in status["outboxes"]:
+        outboxes.add_row(each["outbox"], str(each["waiting"]), f"{each['lag_seconds']:.1f}", str(each["pid"]))
+    console.print(owners, customers, replicas, outboxes)
     for each in status["providers"]:
         where = f"external, {each['url']}" if each["pid"] is None else f"pid {each['pid']}"
         console.print(f"Payment provider {each['name']}: {where}")

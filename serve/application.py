@@ -185,6 +185,7 @@ def compose_shop(
         audit_money=audit_money,
         audit_verdicts=AuditVerdicts(pool),
         describe_owners=owners.describe_everyone,
+        describe_outboxes=owners.describe_outboxes,
         reasons_not_ready=lambda: reasons_not_ready(pool, client, owners.describe_owners),
         rate_limiter=RateLimiter(shared_counts(client), time.time, settings.rate_limits),
     )

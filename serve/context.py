@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from actors.inventory_audit import AuditReport
 from actors.inventory_client import Inventory
 from actors.order_audit import MoneyReport
+from actors.outbox_figures import OutboxDescription
 from actors.ports import Carts, Orders
 from domain.errors import Unavailable
 from domain.outcomes import Totals
@@ -74,6 +75,7 @@ class Shop:
     audit_money: Callable[[], Awaitable[MoneyReport]]
     audit_verdicts: AuditVerdicts
     describe_owners: Callable[[], Awaitable[Sequence[Any]]]
+    describe_outboxes: Callable[[], Awaitable[Sequence[OutboxDescription]]]
     reasons_not_ready: Callable[[], Awaitable[list[str]]]
     rate_limiter: RateLimiter | None = None
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics of one replica, and of the owners as they describe themselves when somebody asks."""
+"""Prometheus metrics of one replica, and of the owners and outboxes as they are described when somebody asks."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from actors.outbox_figures import OutboxDescription
 from stores.audit_verdicts import AuditVerdict
 
 _LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -23,6 +24,8 @@ class Metrics:
         self.registry.register(self._owners)
         self._verdicts = _AuditFigures()
         self.registry.register(self._verdicts)
+        self._outboxes = _OutboxFigures()
+        self.registry.register(self._outboxes)
         self._requests = Counter(
             "doorbuster_requests",
             "Requests by route and status.",
@@ -68,9 +71,15 @@ class Metrics:
         counter.inc()
         histogram.observe(seconds)
 
-    def render(self, owners: Sequence[Any], verdicts: Sequence[AuditVerdict] = ()) -> bytes:
+    def render(
+        self,
+        owners: Sequence[Any],
+        outboxes: Sequence[OutboxDescription] = (),
+        verdicts: Sequence[AuditVerdict] = (),
+    ) -> bytes:
         """Return everything in Prometheus's text format; `owners` describe themselves in dataclasses or structs."""
         self._owners.descriptions = owners
+        self._outboxes.descriptions = outboxes
         self._verdicts.latest = verdicts
         return generate_latest(self.registry)
 
@@ -124,6 +133,31 @@ class _AuditFigures(Collector):
             checked.add_metric([verdict.subject], verdict.checked)
             found.add_metric([verdict.subject], verdict.discrepancies)
         return [age, checked, found]
+
+
+class _OutboxFigures(Collector):
+    """What waits in each outbox; and what its relay has done, while it answers."""
+
+    def __init__(self) -> None:
+        self.descriptions: Sequence[OutboxDescription] = ()
+
+    def collect(self) -> Iterable[Metric]:
+        waiting = GaugeMetricFamily("doorbuster_outbox_waiting", "Events that wait, or a few less.", labels=["outbox"])
+        lag = GaugeMetricFamily(
+            "doorbuster_outbox_lag_seconds", "Age of the event that waits first.", labels=["outbox"]
+        )
+        up = GaugeMetricFamily("doorbuster_outbox_relay_up", "1 while the relay answers.", labels=["outbox"])
+        relayed = CounterMetricFamily("doorbuster_outbox_relayed", "Events the stream has taken.", labels=["outbox"])
+        failures = CounterMetricFamily("doorbuster_outbox_failures", "Batches to be sent again.", labels=["outbox"])
+        for each in self.descriptions:
+            labels = [each.outbox]
+            waiting.add_metric(labels, each.waiting)
+            lag.add_metric(labels, each.lag_seconds)
+            up.add_metric(labels, 0 if each.counters is None else 1)
+            if each.counters is not None:
+                relayed.add_metric(labels, each.counters.relayed)
+                failures.add_metric(labels, each.counters.failures)
+        return [waiting, lag, up, relayed, failures]
 
 
 def _provider_families(descriptions: Sequence[Any]) -> list[GaugeMetricFamily]:

@@ -69,9 +69,11 @@ def _add_metrics(router: APIRouter, metrics: Metrics) -> None:
         summary="Measured",
     )
     async def read_metrics(shop: ShopHere) -> Response:
-        """Return this replica's figures, and those of owners and audits as far as they come in time."""
-        owners, verdicts = await asyncio.gather(_in_time(shop.describe_owners), _in_time(shop.audit_verdicts.latest))
-        return Response(metrics.render(owners, verdicts), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        """Return this replica's figures, and those of owners, outboxes and audits as far as they come in time."""
+        owners, outboxes, verdicts = await asyncio.gather(
+            _in_time(shop.describe_owners), _in_time(shop.describe_outboxes), _in_time(shop.audit_verdicts.latest)
+        )
+        return Response(metrics.render(owners, outboxes, verdicts), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 async def _in_time(read: Callable[[], Awaitable[Sequence[Any]]]) -> Sequence[Any]:

@@ -58,7 +58,9 @@ def _samples() -> Iterator[tuple[str, set[str]]]:
     checkout = CustomerOwnerDescription(
         owner_id="checkout-0", incarnation=1, pid=3, counters=CheckoutCounters(), providers=(provider,)
     )
-    for line in metrics.render([inventory, cart, checkout], [AuditVerdict("stock", 1.0, 1, 0)]).decode().splitlines():
+    for line in (
+        metrics.render([inventory, cart, checkout], verdicts=[AuditVerdict("stock", 1.0, 1, 0)]).decode().splitlines()
+    ):
         if not line.startswith("#"):
             name, _, labels = line.partition(" ")[0].partition("{")
             yield name, set(re.findall(r'(\w+)="', labels))

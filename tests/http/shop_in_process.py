@@ -249,6 +249,7 @@ def _shop(
         audit=audit,
         audit_money=audit_money,
         describe_owners=nobody,
+        describe_outboxes=nobody,
         reasons_not_ready=nothing_wrong,
     )
 

@@ -1,9 +1,12 @@
-"""What Prometheus is told: requests by route, owners of every kind, payment providers by what came of their calls."""
+"""What Prometheus is told: requests by route, owners of every kind, payment providers, outboxes."""
 
 from actors.checkout_figures import CheckoutCounters
+from actors.outbox_figures import RelayDescription, outbox_descriptions
+from actors.outbox_relay import RelayCounters
 from actors.owner_figures import CustomerOwnerDescription, OwnerCounters, OwnerDescription
 from gateways.payment_routing import ProviderFigures
 from serve.metrics import Metrics
+from stores.outbox import Backlog
 
 
 def test_owners_and_providers_are_told_with_their_names() -> None:
@@ -49,3 +52,29 @@ def test_requests_are_counted_by_method_route_and_status() -> None:
 
     assert 'doorbuster_requests_total{method="PUT",route="/v1/cart/items/{sku}",status="200"} 2.0' in told
     assert 'doorbuster_requests_total{method="PUT",route="/v1/cart/items/{sku}",status="409"} 1.0' in told
+
+
+def test_outboxes_are_told_with_what_waits_and_what_their_relay_has_done() -> None:
+    backlogs = [
+        Backlog(outbox="stock", waiting=12, lag_seconds=3.5),
+        Backlog(outbox="orders", waiting=0, lag_seconds=0),
+    ]
+    relay = RelayDescription(pid=7, node="n", counters={"stock": RelayCounters(relayed=90, failures=2)})
+
+    told = Metrics().render([], outbox_descriptions(backlogs, relay)).decode().splitlines()
+
+    assert 'doorbuster_outbox_waiting{outbox="stock"} 12.0' in told
+    assert 'doorbuster_outbox_lag_seconds{outbox="stock"} 3.5' in told
+    assert 'doorbuster_outbox_relayed_total{outbox="stock"} 90.0' in told
+    assert 'doorbuster_outbox_failures_total{outbox="stock"} 2.0' in told
+    assert 'doorbuster_outbox_relay_up{outbox="stock"} 1.0' in told
+
+
+def test_the_lag_is_told_also_when_the_relay_is_dead() -> None:
+    backlog = Backlog(outbox="stock", waiting=12, lag_seconds=3.5)
+
+    told = Metrics().render([], outbox_descriptions([backlog], None)).decode().splitlines()
+
+    assert 'doorbuster_outbox_lag_seconds{outbox="stock"} 3.5' in told
+    assert 'doorbuster_outbox_relay_up{outbox="stock"} 0.0' in told
+    assert not [line for line in told if line.startswith("doorbuster_outbox_relayed_total")]
