@@ -9,7 +9,8 @@ from gateways.payment_routing import DEFAULT_ROUTES, ProviderAddress
 class EngineSettings:
     """The stores, the payment providers, and how many owners there are of each kind.
 
-    `customer_owner_count` is the number of cart owners, and of checkout owners.
+    `customer_owner_count` is the number of cart owners, and of checkout owners. `owner_cpus` is what each owner's actor
+    reserves of its node: more than nothing keeps owners off a head node that offers no CPUs.
     """
 
     database_url: str
@@ -19,3 +20,4 @@ class EngineSettings:
     customer_owner_count: int = 1
     providers: tuple[ProviderAddress, ...] = ()
     payment_routes: str = DEFAULT_ROUTES
+    owner_cpus: float = 0.0

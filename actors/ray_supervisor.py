@@ -35,7 +35,8 @@ class InventoryOwnerProcesses(RayCalls):
 
     def start(self, owner_id: str, incarnation: int) -> None:
         """Create an owner's actor; it claims its partitions by itself."""
-        _named(InventoryOwnerActor, owner_id, incarnation).remote(self._settings, owner_id, incarnation)
+        owner = _named(InventoryOwnerActor, owner_id, incarnation, self._settings)
+        owner.remote(self._settings, owner_id, incarnation)
 
 
 class CustomerOwnerProcesses(RayCalls):
@@ -49,10 +50,10 @@ class CustomerOwnerProcesses(RayCalls):
         """Create an owner's actor; it finds its carts, or claims its orders, by itself."""
         kind, _, slot = owner_id.rpartition("-")
         if kind == "cart":
-            owner = _named(CartOwnerActor, owner_id, incarnation)
+            owner = _named(CartOwnerActor, owner_id, incarnation, self._settings)
             owner.remote(self._settings, owner_id, incarnation)
         else:
-            owner = _named(CheckoutOwnerActor, owner_id, incarnation)
+            owner = _named(CheckoutOwnerActor, owner_id, incarnation, self._settings)
             owner.remote(self._settings, owner_id, int(slot), incarnation)
 
     async def ping(self, owner_id: str, incarnation: int) -> None:
@@ -114,9 +115,15 @@ class SupervisorActor:
         await self._pool.close()
 
 
-def _named(owner: Any, owner_id: str, incarnation: int) -> Any:
+def _named(owner: Any, owner_id: str, incarnation: int, settings: EngineSettings) -> Any:
+    """Return an owner's actor class under its name; owners spread over the nodes, so that no node takes all along."""
     return owner.options(
-        name=actor_name(owner_id, incarnation), namespace=NAMESPACE, lifetime="detached", get_if_exists=True
+        name=actor_name(owner_id, incarnation),
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=settings.owner_cpus,
+        scheduling_strategy="SPREAD",
     )
 
 
@@ -126,7 +133,11 @@ def start_engine(settings: EngineSettings, seconds_max: float = START_SECONDS_MA
     Raises: Unavailable when that takes longer than `seconds_max`.
     """
     supervisor = SupervisorActor.options(  # type: ignore[attr-defined]
-        name=SUPERVISOR, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
+        name=SUPERVISOR,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=settings.owner_cpus,
     ).remote(settings)
     give_up_at = time.monotonic() + seconds_max
     while True:
