@@ -9,8 +9,10 @@ from gateways.payment_routing import DEFAULT_ROUTES, ProviderAddress
 class EngineSettings:
     """The stores, the payment providers, and how many owners there are of each kind.
 
-    `customer_owner_count` is the number of cart owners, and of checkout owners; `audit_every_seconds` how often all is
-    audited, 0 for never. `kafka_servers` are those that events go to; where there are none they go to streams in Redis.
+    `customer_owner_count` is the number of cart owners, and of checkout owners. `owner_cpus` is what each owner's actor
+    reserves of its node: more than nothing keeps owners off a head node that offers no CPUs. `audit_every_seconds` says
+    how often all is audited, 0 for never. `kafka_servers` are those that events go to; without them events go to streams
+    in Redis.
     """
 
     database_url: str
@@ -20,5 +22,6 @@ class EngineSettings:
     customer_owner_count: int = 1
     providers: tuple[ProviderAddress, ...] = ()
     payment_routes: str = DEFAULT_ROUTES
+    owner_cpus: float = 0.0
     audit_every_seconds: float = 0.0
     kafka_servers: str = ""

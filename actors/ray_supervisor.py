@@ -45,14 +45,15 @@ class InventoryOwnerProcesses(RayCalls):
 
     def start(self, owner_id: str, incarnation: int) -> None:
         """Create an owner's actor; it claims its partitions by itself."""
-        _named(InventoryOwnerActor, owner_id, incarnation).remote(self._settings, owner_id, incarnation)
+        owner = _named(InventoryOwnerActor, owner_id, incarnation, self._settings)
+        owner.remote(self._settings, owner_id, incarnation)
 
     def start_for_drop(
         self, owner_id: str, incarnation: int, home_owners: Mapping[str, str], drop_owners: Mapping[str, str]
     ) -> None:
         """Create the owner of a drop, on a node of its own if there is one."""
         node_id = node_for_drop(alive_nodes(), home_owners, drop_owners)
-        owner = _named(InventoryOwnerActor, owner_id, incarnation, **node_options(node_id))
+        owner = _named(InventoryOwnerActor, owner_id, incarnation, self._settings, **node_options(node_id))
         owner.remote(self._settings, owner_id, incarnation)
 
 
@@ -67,10 +68,10 @@ class CustomerOwnerProcesses(RayCalls):
         """Create an owner's actor; it finds its carts, or claims its orders, by itself."""
         kind, _, slot = owner_id.rpartition("-")
         if kind == "cart":
-            owner = _named(CartOwnerActor, owner_id, incarnation)
+            owner = _named(CartOwnerActor, owner_id, incarnation, self._settings)
             owner.remote(self._settings, owner_id, incarnation)
         else:
-            owner = _named(CheckoutOwnerActor, owner_id, incarnation)
+            owner = _named(CheckoutOwnerActor, owner_id, incarnation, self._settings)
             owner.remote(self._settings, owner_id, int(slot), incarnation)
 
     async def ping(self, owner_id: str, incarnation: int) -> None:
@@ -148,9 +149,15 @@ def _clock() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def _named(owner: Any, owner_id: str, incarnation: int, **options: Any) -> Any:
+def _named(owner: Any, owner_id: str, incarnation: int, settings: EngineSettings, **options: Any) -> Any:
+    """Return an owner's actor class under its name; owners spread over the nodes, so that no node takes all along."""
+    chosen = {"num_cpus": settings.owner_cpus, "scheduling_strategy": "SPREAD"} | options
     return owner.options(
-        name=actor_name(owner_id, incarnation), namespace=NAMESPACE, lifetime="detached", get_if_exists=True, **options
+        name=actor_name(owner_id, incarnation),
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        **chosen,
     )
 
 
@@ -160,7 +167,11 @@ def start_engine(settings: EngineSettings, seconds_max: float = START_SECONDS_MA
     Raises: Unavailable when that takes longer than `seconds_max`.
     """
     supervisor = SupervisorActor.options(  # type: ignore[attr-defined]
-        name=SUPERVISOR, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
+        name=SUPERVISOR,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=settings.owner_cpus,
     ).remote(settings)
     give_up_at = time.monotonic() + seconds_max
     while True:

@@ -56,7 +56,26 @@ def up(port: Port = None, data_dir: DataDir = None) -> None:
     """Run the shop in the foreground until Ctrl-C."""
     from cli.up import run_shop
 
-    run_shop(_settings(data_dir, port))
+    settings = _settings(data_dir, port)
+    if settings.ray_address is not None:
+        raise typer.BadParameter("`up` starts a Ray of its own: unset DOORBUSTER_RAY_ADDRESS, or use `deploy`")
+    run_shop(settings)
+
+
+@application.command("deploy")
+def deploy(
+    port: Port = None,
+    is_with_front: Annotated[
+        bool, typer.Option("--front/--no-front", help="Also the HTTP front; not when a Serve config file brings it.")
+    ] = True,
+    code: Annotated[
+        Path | None, typer.Option(help="A directory to ship to the nodes; they run what is installed otherwise.")
+    ] = None,
+) -> None:
+    """Bring the shop, or a new version of it, to a running Ray cluster: DOORBUSTER_RAY_ADDRESS."""
+    from cli.deployment import deploy as deploy_shop
+
+    deploy_shop(_settings(None, port), print_line, is_with_front=is_with_front, code=code)
 
 
 @application.command("status")
@@ -286,7 +305,13 @@ def _settings(data_dir: Path | None, port: int | None = None) -> Settings:
 
 
 def _directory(data_dir: Path | None) -> DataDirectory:
-    return DataDirectory(_settings(data_dir).data_dir)
+    """Return where the running shop is found: in a cluster when one is named, and no directory is."""
+    settings = _settings(data_dir)
+    if settings.ray_address is not None and data_dir is None:
+        from cli.deployment import DeployedShop
+
+        return DeployedShop(settings)
+    return DataDirectory(settings.data_dir)
 
 
 if __name__ == "__main__":

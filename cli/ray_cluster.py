@@ -26,6 +26,7 @@ _CLASS_NAME = re.compile(r"^(?:\w+\.)+\w+: ")
 """What Ray puts before the message of an error that came from another process."""
 _START_ATTEMPTS_MAX = 2
 _REACH_SECONDS_MAX = 3.0
+_NOT_SHIPPED = [".git", ".venv", ".doorbuster", "tests", "docs", ".*_cache", "**/__pycache__"]
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _CPUS_MIN = 4
 """Logical CPUs that Ray hands out in fractions; fewer leave no room for owners, replicas and Serve's own actors."""
@@ -55,30 +56,35 @@ def start_cluster(directory: Path) -> str:
 
 
 @contextlib.contextmanager
-def joined_cluster(instance: RunningInstance) -> Iterator[None]:
+def joined_cluster(instance: RunningInstance, code: Path | None = None) -> Iterator[None]:
     """Join a running instance's cluster for a while; a process that is in it already just stays.
 
-    Raises: ServerFault.
+    `code` is a directory that is shipped to the nodes, for the actors that are started meanwhile. Raises: ServerFault.
     """
     loaded = sys.modules.get("ray")
     if loaded is not None and loaded.is_initialized():
         yield
         return
-    _check_reachable(instance.ray_address)
+    _check_reachable(instance)
     apply_environment(instance.ray_environment)
-    _initialise(address=instance.ray_address, _node_ip_address=LOOPBACK)
+    # Only a cluster of our own making has its nodes on loopback.
+    node = {"_node_ip_address": LOOPBACK} if instance.ray_directory else {}
+    environment = {"runtime_env": {"working_dir": str(code), "excludes": _NOT_SHIPPED}} if code is not None else {}
+    _initialise(address=instance.ray_address, **node, **environment)
     try:
         yield
     finally:
         leave_cluster()
 
 
-def _check_reachable(address: str) -> None:
+def _check_reachable(instance: RunningInstance) -> None:
     """Raise `ServerFault` unless somebody listens there: Ray itself would wait for many minutes."""
-    host, _, port = address.rpartition(":")
+    host, _, port = instance.ray_address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=_REACH_SECONDS_MAX).close()
     except OSError as error:
+        if not instance.ray_directory:
+            raise ServerFault(f"no Ray cluster answers at {instance.ray_address}") from error
         raise ServerFault("the shop's Ray cluster does not answer: the shop is starting or stopping") from error
 
 

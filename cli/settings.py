@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.errors import DoorbusterError
 from gateways.payment_routing import DEFAULT_ROUTES, parse_routes
+from serve.layouts import Layout
 
 PREFIX = "DOORBUSTER_"
 SECRET_LENGTH_MIN = 32
@@ -82,6 +83,25 @@ class Settings(BaseSettings):
         float, Field(ge=0, le=604_800, description="How often all stock and money is audited; 0 for never")
     ] = 3_600.0
     replica_count: Annotated[int, Field(ge=1, le=256, description="Serve replicas that answer HTTP")] = 1
+    ray_address: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[^\s/]+:\d{1,5}$",
+            description="HOST:PORT of a Ray cluster: where `deploy` brings the shop, and other commands find it",
+        ),
+    ] = None
+    applications: Annotated[
+        Layout | None,
+        Field(
+            description="One Serve application, or several that fail apart; `up` takes one, `deploy` several if absent"
+        ),
+    ] = None
+    proxy_location: Annotated[
+        Literal["EveryNode", "HeadOnly"], Field(description="Which nodes of a cluster listen for HTTP")
+    ] = "EveryNode"
+    owner_cpus: Annotated[
+        float, Field(ge=0, le=4, description="CPUs of its node that an owner in a cluster reserves")
+    ] = 0.1
     drain_seconds: Annotated[
         float, Field(ge=0, le=600, description="How long replicas go on answering while the shop stops")
     ] = 0.0
@@ -178,6 +198,10 @@ _TYPES = {
     "customer_owner_count": "integer",
     "audit_every_seconds": "seconds",
     "replica_count": "integer",
+    "ray_address": "address",
+    "applications": "together or apart",
+    "proxy_location": "EveryNode or HeadOnly",
+    "owner_cpus": "number",
     "drain_seconds": "seconds",
     "rate_limit_sessions": "integer",
     "rate_limit_browsing": "integer",

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from actors.engine_settings import EngineSettings
+from cli.applications import run_applications
 from cli.data_directory import DataDirectory, RunningInstance, RunningProvider
 from cli.first_operator import OperatorCredentials, ensure_operator
 from cli.ports import is_free
@@ -163,9 +164,7 @@ class Shop:
             start_engine(engine_settings(self.instance))
 
     def _start_http(self, secret_key: str) -> None:
-        from ray import serve as ray_serve
-
-        from serve.application import ShopSettings, build_application
+        from serve.application import ShopSettings
 
         self._say("Starting the HTTP front")
         own_key = self._settings.secret_key
@@ -176,9 +175,8 @@ class Shop:
             rate_limits=rate_limits_of(self._settings),
             log_level=self._settings.log_level,
         )
-        with ray_faults("the HTTP front did not start"):
-            ray_serve.start(http_options={"host": self._settings.host, "port": self._settings.port})
-            ray_serve.run(build_application(shop), name="shop", route_prefix="/")
+        layout = self._settings.applications or "together"
+        run_applications(shop, layout, host=self._settings.host, port=self._settings.port)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS_MAX

@@ -52,6 +52,7 @@ DEPLOYMENT = "ShopReplica"
 POOL_CONNECTIONS_MAX = 12
 REDIS_CONNECTIONS_MAX = 32
 REDIS_SECONDS_MAX = 0.5
+REPLICA_CPUS = 0.2
 READY_SECONDS_MAX = 2.0
 AUDIT_STATEMENT_MS_MAX = 60_000
 ONGOING_REQUESTS_MAX = 24_000
@@ -65,7 +66,7 @@ class ShopSettings:
     engine: EngineSettings
     secret_key: str
     replica_count: int = 1
-    replica_cpus: float = 0.2
+    replica_cpus: float = REPLICA_CPUS
     admission: AdmissionLimits = field(default_factory=AdmissionLimits)
     rate_limits: RateLimits = field(default_factory=RateLimits)
     log_level: str = "INFO"
@@ -80,15 +81,16 @@ class ShopReplica:
 
 def build_application(settings: ShopSettings) -> ray_serve.Application:
     """Return the Ray Serve application: one ingress deployment that answers every path."""
+    deployment = bind_front(lambda: make_front(settings), replica_cpus=settings.replica_cpus)
+    return deployment.options(num_replicas=settings.replica_count).bind()
 
-    def build_front() -> ShopFront:
-        return make_front(settings)
 
-    deployment = ray_serve.deployment(
+def bind_front(build_front: Callable[[], ShopFront], *, replica_cpus: float) -> Any:
+    """Return the deployment whose replicas serve what `build_front` makes in each of them when it starts."""
+    return ray_serve.deployment(
         name=DEPLOYMENT,
-        num_replicas=settings.replica_count,
         max_ongoing_requests=ONGOING_REQUESTS_MAX,
-        ray_actor_options={"num_cpus": settings.replica_cpus},
+        ray_actor_options={"num_cpus": replica_cpus},
         health_check_period_s=5,
         health_check_timeout_s=10,
         graceful_shutdown_wait_loop_s=0.2,
@@ -96,7 +98,6 @@ def build_application(settings: ShopSettings) -> ray_serve.Application:
         # Serve's own access log is a ninth of a replica's time; what matters is logged and counted by the front.
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
     )(ray_serve.ingress(build_front)(ShopReplica))
-    return deployment.bind()
 
 
 def make_front(settings: ShopSettings) -> ShopFront:

@@ -74,6 +74,8 @@ class ShopFront:
         if scope["type"] != "http":
             await self._api(scope, receive, send)
             return
+        # Serve makes an application's route prefix the root path; our routes are full paths wherever they are served.
+        scope["root_path"] = ""
         if is_event_stream(scope["method"], scope["path"]):
             # Listeners wait for hours and do nothing: they have a limit of their own.
             await stream_events(self._state.shop, scope, receive, send)
