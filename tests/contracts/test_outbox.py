@@ -1,19 +1,25 @@
 """Each outbox gives out all that is committed, in the order of each key, until it is removed."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 
 from domain.errors import Unavailable
 from domain.events import Event
 from stores.connections import make_pool
+from stores.migrator import MIGRATIONS_DIRECTORY, migrate
 from stores.outbox import ORDER_OUTBOX, ROWS_PER_READ_MAX, STOCK_OUTBOX, Outbox, OutboxTable, PostgresOutbox
 from stores.outbox_memory import MemoryOutbox
+from tests.contracts.order_samples import CUSTOMER, NOW_US, confirmed, created, order_id_of, pending
+from tests.contracts.order_shops import PostgresOrderShop
 
 AGE_SECONDS = 90
 Commit = Callable[[], Awaitable[None]]
@@ -202,3 +208,49 @@ async def test_a_postgresql_that_is_away_is_told() -> None:
     with pytest.raises(Unavailable):
         await outbox.read(1)
     await pool.close()
+
+
+async def test_a_committed_order_waits_as_its_announcement(database_url: str) -> None:
+    shop = PostgresOrderShop(database_url)
+    store = shop.store()
+    assert await store.claim() is not None
+
+    await store.commit([created(pending())], NOW_US)
+    await store.commit([confirmed(pending())], NOW_US + 5)
+
+    pool = make_pool(database_url, size_max=1)
+    await pool.open()
+    first, second = [each.event for each in await PostgresOutbox(pool, ORDER_OUTBOX).read(10)]
+    await pool.close()
+    await shop.close()
+    assert (first.key, second.key) == (order_id_of(1).hex(), order_id_of(1).hex())
+    assert (first.version, second.version) == (3, 6)
+    assert (first.created_at_us, second.created_at_us) == (NOW_US, NOW_US + 5)
+    assert msgspec.json.decode(second.data) == {
+        "order_id": order_id_of(1).hex(),
+        "order_number": "D-00000001",
+        "customer_id": CUSTOMER.hex(),
+        "state": "confirmed",
+        "version": 6,
+        "events": ["PaymentAuthorised", "InventoryAllocated", "PaymentReceived"],
+    }
+
+
+async def test_what_was_written_before_there_was_a_relay_waits_in_the_order_of_its_keys(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    for migration in MIGRATIONS_DIRECTORY.glob("0[012]*.sql"):
+        shutil.copy(migration, tmp_path)
+    migrate(empty_database_url, tmp_path)
+    async with await psycopg.AsyncConnection.connect(empty_database_url) as connection:
+        for sku, sequence in (("MUG-1", 2), ("LAMP-1", 5), ("MUG-1", 1)):
+            statement = "INSERT INTO outbox (sku, sequence, topic, payload) VALUES (%s, %s, 'tests.changed', '{}')"
+            await connection.execute(statement, [sku, sequence])
+
+    migrate(empty_database_url)
+
+    pool = make_pool(empty_database_url, size_max=1)
+    await pool.open()
+    waiting = await PostgresOutbox(pool, STOCK_OUTBOX).read(10)
+    await pool.close()
+    assert [(each.event.key, each.event.version) for each in waiting] == [("LAMP-1", 5), ("MUG-1", 1), ("MUG-1", 2)]
