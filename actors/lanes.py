@@ -105,6 +105,7 @@ class Lanes(Generic[C, A]):
         self._limits = limits or ClientLimits()
         self._lanes: dict[str, _Lane[C, A]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refreshing: asyncio.Task[None] | None = None
         self._is_closed = False
 
     async def send(self, command: C) -> A | Busy:
@@ -124,6 +125,8 @@ class Lanes(Generic[C, A]):
         self._is_closed = True
         for task in list(self._tasks):
             task.cancel()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for lane in self._lanes.values():
             self._refuse(lane.queue, "the shop is stopping")
@@ -229,12 +232,23 @@ class Lanes(Generic[C, A]):
             if attempts or not self._directory.is_empty:
                 backoff_seconds = limits.backoff_seconds_min * 2 ** min(attempts, 10)
                 await asyncio.sleep(min(backoff_seconds, limits.backoff_seconds_max))
-            await self._directory.refresh()
+            await self._refresh(min(pending.deadline for pending in batch) - self._clock_seconds())
         except Unavailable as fault:
             self._again(batch, fault.reason)
             return
         for pending in batch:
             self._route(pending)
+
+    async def _refresh(self, seconds_max: float) -> None:
+        """Read the directory again, together with whoever wants to; no command waits for it beyond its deadline."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.get_running_loop().create_task(self._directory.refresh())
+            self._refreshing.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        refreshing = self._refreshing
+        done, _ = await asyncio.wait({refreshing}, timeout=max(0.0, seconds_max))
+        if not done:
+            raise Unavailable("who owns what can't be learnt now")
+        refreshing.result()
 
     def _refuse(self, batch: Sequence[_Pending[C, A]] | deque[_Pending[C, A]], reason: str) -> None:
         for pending in batch:

@@ -39,13 +39,16 @@ class AdmissionLimits:
 
 
 class _Lot:
-    """What is under way of one class, and what its quickest request took of late."""
+    """What is under way of one class, the bounds on it, and what its quickest request took of late."""
 
-    __slots__ = ("in_flight", "seconds_min", "share", "target_seconds")
+    __slots__ = ("in_flight", "is_counted", "own_room", "room", "seconds_min", "target_seconds")
 
-    def __init__(self, share: float, target_seconds: float) -> None:
-        self.share = share
+    def __init__(self, is_counted: bool, target_seconds: float) -> None:
+        self.is_counted = is_counted
+        """Whether it is part of what is under way in all."""
         self.target_seconds = target_seconds
+        self.room = self.own_room = float("inf")
+        """Below how many under way, in all and of this class, it is admitted."""
         self.in_flight = 0
         self.seconds_min = float("inf")
 
@@ -63,47 +66,57 @@ class Admission:
     def __init__(self, clock_seconds: Callable[[], float], limits: AdmissionLimits | None = None) -> None:
         self._clock_seconds = clock_seconds
         self.limits = limits or AdmissionLimits()
-        self.limit = float(self.limits.start)
         self.in_flight = 0
         """Requests under way, but for probes and operators' calls."""
-        self._lots = {
-            kind: _Lot(self.limits.shares.get(kind, 0.0), self.limits.target_seconds.get(kind, float("inf")))
-            for kind in CallClass
-        }
+        targets, shares = self.limits.target_seconds, self.limits.shares
+        self._lots = {kind: _Lot(kind in shares, targets.get(kind, float("inf"))) for kind in CallClass}
+        self._lots[CallClass.OPERATOR].own_room = self.limits.operators_max
         self._in_flight_peak = 0
         self._decreased_at = float("-inf")
         self._interval_ends_at = float("-inf")
+        self.limit = float(self.limits.start)
+
+    @property
+    def limit(self) -> float:
+        """How many requests may be under way; each class gets its share of it."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: float) -> None:
+        self._limit = limit
+        for kind, share in self.limits.shares.items():
+            self._lots[kind].room = limit * share
+        self._lots[CallClass.CHECKOUT].own_room = limit * self.limits.checkouts_share
 
     def can_admit(self, kind: CallClass) -> bool:
         """Return whether a request of this class would be admitted now."""
         lot = self._lots[kind]
-        if lot.share:
-            if kind is CallClass.CHECKOUT and lot.in_flight >= self.limit * self.limits.checkouts_share:
-                return False
-            return self.in_flight < self.limit * lot.share
-        return kind is not CallClass.OPERATOR or lot.in_flight < self.limits.operators_max
+        if self.in_flight < lot.room and lot.in_flight < lot.own_room:
+            return True
+        self._in_flight_peak = max(self._in_flight_peak, self.in_flight)
+        return False
 
     def admit(self, kind: CallClass) -> float | None:
         """Take a slot and return when it was taken, for `release`; None when there is none."""
         if not self.can_admit(kind):
-            self._in_flight_peak = max(self._in_flight_peak, self.in_flight)
             return None
         lot = self._lots[kind]
         lot.in_flight += 1
-        if lot.share:
+        if lot.is_counted:
             self.in_flight += 1
-            self._in_flight_peak = max(self._in_flight_peak, self.in_flight)
+            if self.in_flight > self._in_flight_peak:  # noqa: PLR1730 - a call of `max` costs the hot path more
+                self._in_flight_peak = self.in_flight
         return self._clock_seconds()
 
     def release(self, kind: CallClass, admitted_at: float) -> None:
         """Give a slot back once its answer is ready to be sent."""
         lot = self._lots[kind]
         lot.in_flight -= 1
-        if lot.share:
+        if lot.is_counted:
             self.in_flight -= 1
         now = self._clock_seconds()
-        if admitted_at >= self._decreased_at:
-            lot.seconds_min = min(lot.seconds_min, now - admitted_at)
+        if now - admitted_at < lot.seconds_min and admitted_at >= self._decreased_at:
+            lot.seconds_min = now - admitted_at
         if now >= self._interval_ends_at:
             self._adapt(now)
 

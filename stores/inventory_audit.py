@@ -9,6 +9,8 @@ from domain.audit import SkuFacts
 from stores.connections import Pool, lease
 
 AUDIT_STATEMENT_SECONDS_MAX = 120
+AUDIT_LEASE_SECONDS_MAX = 600.0
+"""Several statements, one after the other."""
 
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _NEXT_SKUS = "SELECT sku FROM skus WHERE sku > %(after)s AND sku <= %(last)s ORDER BY sku LIMIT %(limit)s"
@@ -56,26 +58,26 @@ class AuditReads:
 
     async def sku_count(self) -> int:
         """Return how many SKUs are registered."""
-        async with lease(self._pool) as connection:
+        async with lease(self._pool, AUDIT_LEASE_SECONDS_MAX) as connection:
             row = await (await connection.execute(_COUNT)).fetchone()
         return int(row[0]) if row else 0
 
     async def next_skus(self, after: str, limit: int, last: str = LAST_SKU) -> list[str]:
         """Return registered SKUs in order, from behind `after` up to `last`."""
         wanted = {"after": after, "limit": limit, "last": last}
-        async with lease(self._pool) as connection:
+        async with lease(self._pool, AUDIT_LEASE_SECONDS_MAX) as connection:
             rows = await (await connection.execute(_NEXT_SKUS, wanted)).fetchall()
         return [sku for (sku,) in rows]
 
     async def ranges(self, count: int) -> list[tuple[str, str]]:
         """Split the registered SKUs into at most `count` ranges of equal size: (first, last) of each."""
-        async with lease(self._pool) as connection:
+        async with lease(self._pool, AUDIT_LEASE_SECONDS_MAX) as connection:
             return await (await connection.execute(_RANGES, [count])).fetchall()
 
     async def facts(self, skus: list[str], snapshot: str | None = None) -> dict[str, SkuFacts]:
         """Read all accounts of some SKUs in one snapshot: a new one, or one that another session has exported."""
         facts = {sku: SkuFacts(sku) for sku in skus}
-        async with lease(self._pool) as connection, connection.transaction():
+        async with lease(self._pool, AUDIT_LEASE_SECONDS_MAX) as connection, connection.transaction():
             await connection.execute(_SNAPSHOT)
             if snapshot is not None:
                 await connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))

@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 from domain.errors import StaleEpoch, Unavailable
 from domain.money import Money
 from domain.stock import Drop, Line, Reservation, Stock
+from stores.connections import time_limit
 from stores.inventory_encoding import COMMIT, STATES, commit_arguments, decode_command, decode_outcome
 from stores.inventory_group import Claim, CommitGroup, FoundOperation
 from stores.owner_connections import READ_SECONDS_MAX, answered, commit_fault, connect_owner, first_line
@@ -152,9 +153,9 @@ class PostgresInventoryStore:
         self._writer = await self._connect()
         self._reader = await self._connect()
         try:
-            async with asyncio.timeout(READ_SECONDS_MAX):
+            with time_limit(self._writer, READ_SECONDS_MAX):
                 claim = await self._claim(self._writer)
-        except (psycopg.Error, TimeoutError) as error:
+        except psycopg.Error as error:
             raise Unavailable(f"PostgreSQL refused the claim: {first_line(error)}") from error
         self._has_claimed = self._has_claimed or claim is not None
         return claim
@@ -227,7 +228,7 @@ class PostgresInventoryStore:
         assert isinstance(frozen, list)
         connection = self._open_writer()
         try:
-            await answered(connection.execute(COMMIT, frozen, prepare=True, binary=True))
+            await answered(connection, connection.execute(COMMIT, frozen, prepare=True, binary=True))
         except psycopg.Error as error:
             raise commit_fault(error) from error
 
@@ -235,7 +236,7 @@ class PostgresInventoryStore:
         """Look at the fence on the connection that commits, so that no slow read is in the way."""
         connection = self._open_writer()
         try:
-            cursor = await answered(connection.execute(_STILL_OWNED, _fence(epochs), prepare=True))
+            cursor = await answered(connection, connection.execute(_STILL_OWNED, _fence(epochs), prepare=True))
             row = await cursor.fetchone()
         except psycopg.Error as error:
             raise commit_fault(error) from error
@@ -250,7 +251,7 @@ class PostgresInventoryStore:
         moved = {"sku": sku, "to": partition_id, "from": leaves, "epoch": epoch}
         try:
             async with connection.transaction():
-                cursor = await answered(connection.execute(_HAND_OVER, moved))
+                cursor = await answered(connection, connection.execute(_HAND_OVER, moved))
                 row = await cursor.fetchone()
                 if row is None:
                     raise StaleEpoch
@@ -320,9 +321,9 @@ class PostgresInventoryStore:
                 self._reader = await self._connect()
             connection = self._reader
             try:
-                async with asyncio.timeout(READ_SECONDS_MAX):
+                with time_limit(connection, READ_SECONDS_MAX):
                     return await _pipelined(connection, statements, wanted)
-            except (psycopg.Error, TimeoutError) as error:
+            except psycopg.Error as error:
                 # Not used again, whatever its state: reads have no turn to keep, and the next one connects anew.
                 with suppress(psycopg.Error):
                     await connection.close()

@@ -16,6 +16,8 @@ from stores.inventory_encoding import STATES
 from stores.orders_encoding import decode_view
 
 AUDIT_STATEMENT_SECONDS_MAX = 120
+AUDIT_LEASE_SECONDS_MAX = 600.0
+"""Several statements, one after the other."""
 STRAYS_MAX = 1_000
 FIRST_ORDER = bytes(16)
 
@@ -99,7 +101,7 @@ class MoneyAuditReads:
 
     async def next_orders(self, after: bytes, limit: int) -> list[OrderFacts]:
         """Return orders in the order of their ids, from behind `after`, with their money and stock in one snapshot."""
-        async with lease(self._pool) as connection, connection.transaction():
+        async with lease(self._pool, AUDIT_LEASE_SECONDS_MAX) as connection, connection.transaction():
             await connection.execute(_SNAPSHOT)
             await connection.execute(_TIME_LIMIT)
             wanted = {"after": UUID(bytes=after), "limit": limit}
@@ -143,7 +145,7 @@ class MoneyAuditReads:
         return [Balance(account, Money(amount_minor, currency)) for account, currency, amount_minor in rows]
 
     async def _rows(self, statement: str, wanted: dict[str, Any]) -> list[tuple[Any, ...]]:
-        async with lease(self._pool) as connection:
+        async with lease(self._pool, AUDIT_LEASE_SECONDS_MAX) as connection:
             return await (await connection.execute(statement, wanted)).fetchall()
 
 

@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow
 from domain.customer_slots import owner_name
 from domain.errors import StaleEpoch, Unavailable
 from domain.orders import StoredEvent
+from stores.connections import time_limit
 from stores.order_group import OrderChange, OrderClaim, order_number
 from stores.orders_encoding import COMMIT, commit_arguments, decode_event
 from stores.owner_connections import READ_SECONDS_MAX, answered, commit_fault, connect_owner, first_line
@@ -74,12 +75,12 @@ class PostgresOrderStore:
         self._writer = await self._connect()
         self._reader = await self._connect()
         try:
-            async with asyncio.timeout(READ_SECONDS_MAX):
+            with time_limit(self._writer, READ_SECONDS_MAX):
                 # A process that has claimed and finds another one's name has been restarted elsewhere: it may not
                 # claim back, or the two would fence each other for ever.
                 identity = {**self._identity, "has_claimed": self._has_claimed}
                 row = await (await self._writer.execute(_CLAIM, identity)).fetchone()
-        except (psycopg.Error, TimeoutError) as error:
+        except psycopg.Error as error:
             raise Unavailable(f"PostgreSQL refused the claim: {first_line(error)}") from error
         if row is None:
             return None
@@ -96,7 +97,7 @@ class PostgresOrderStore:
         connection = self._writable()
         arguments = commit_arguments(self._owner_id, self._epoch, changes, at_us)
         try:
-            await answered(connection.execute(COMMIT, arguments, prepare=True, binary=True))
+            await answered(connection, connection.execute(COMMIT, arguments, prepare=True, binary=True))
         except psycopg.Error as error:
             raise commit_fault(error) from error
 
@@ -104,7 +105,7 @@ class PostgresOrderStore:
         """Look at the fence on the connection that commits, so that no slow read is in the way."""
         connection = self._writable()
         try:
-            cursor = await answered(connection.execute(_STILL_OWNED, self._fence(), prepare=True))
+            cursor = await answered(connection, connection.execute(_STILL_OWNED, self._fence(), prepare=True))
             row = await cursor.fetchone()
         except psycopg.Error as error:
             raise commit_fault(error) from error
@@ -155,9 +156,9 @@ class PostgresOrderStore:
                 self._reader = await self._connect()
             connection = self._reader
             try:
-                async with asyncio.timeout(READ_SECONDS_MAX):
+                with time_limit(connection, READ_SECONDS_MAX):
                     return await (await connection.execute(statement, wanted)).fetchall()
-            except (psycopg.Error, TimeoutError) as error:
+            except psycopg.Error as error:
                 # Not used again, whatever its state: reads have no turn to keep, and the next one connects anew.
                 with suppress(psycopg.Error):
                     await connection.close()

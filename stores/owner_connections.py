@@ -1,6 +1,5 @@
 """What the stores of owners share: how an owner connects to PostgreSQL, and what a commit's failure means to it."""
 
-import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -10,7 +9,7 @@ from psycopg.rows import TupleRow
 
 from domain.errors import OutcomeUnknown, Rejected, StaleEpoch, Unavailable
 from stores import sql_arrays
-from stores.connections import CONNECT_SECONDS_MAX
+from stores.connections import CONNECT_SECONDS_MAX, time_limit
 
 COMMIT_SECONDS_MAX = 10.0
 """A commit without an answer for this long counts as unknown."""
@@ -27,20 +26,18 @@ async def connect_owner(database_url: str, name: str, settings: str) -> AsyncCon
         connection = await AsyncConnection.connect(
             database_url, autocommit=True, connect_timeout=CONNECT_SECONDS_MAX, application_name=name
         )
-        await connection.execute(settings)
+        with time_limit(connection, CONNECT_SECONDS_MAX):
+            await connection.execute(settings)
     except psycopg.Error as error:
         raise Unavailable(f"PostgreSQL can't be reached: {first_line(error)}") from error
     sql_arrays.register(connection)
     return connection
 
 
-async def answered(work: Awaitable[T]) -> T:
-    """Wait for a commit's answer. Raises: OutcomeUnknown when it does not come in time."""
-    try:
-        async with asyncio.timeout(COMMIT_SECONDS_MAX):
-            return await work
-    except TimeoutError as error:
-        raise OutcomeUnknown from error
+async def answered(connection: AsyncConnection[TupleRow], work: Awaitable[T]) -> T:
+    """Wait for a commit's answer; when it does not come in time, the connection fails, its outcome unknown."""
+    with time_limit(connection, COMMIT_SECONDS_MAX):
+        return await work
 
 
 def commit_fault(error: psycopg.Error) -> Exception:

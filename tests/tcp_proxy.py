@@ -185,7 +185,7 @@ class _Link:
                 await self._proxy.pass_on(delivers_at)
                 if not chunk:
                     # Who sends no more may still listen.
-                    if writer.can_write_eof() and not writer.is_closing():
+                    with suppress(OSError):
                         writer.write_eof()
                     return
                 writer.write(chunk)
