@@ -436,10 +436,6 @@ class InventoryOwner:
         return self.live_holds
 
     @property
-    def live_holds(self) -> int:
-        return sum(stock.live_holds for stock in self._shelf.stocks.values())
-
-    @property
     def epochs(self) -> dict[int, int]:
         """The partitions held, each with its epoch."""
         return dict(self._epochs)

@@ -66,10 +66,6 @@ class RayCalls:
         totals: dict[str, Totals] = await self._call(owner_id, incarnation, "totals", skus)
         return totals
 
-    async def live_holds(self, owner_id: str, incarnation: int) -> int:
-        """Return how many holds live in an owner's memory."""
-        return int(await self._call(owner_id, incarnation, "live_holds"))
-
     async def hand_over(self, owner_id: str, incarnation: int, sku: str, partition_id: int) -> bool:
         """Ask an owner to give a SKU to another partition."""
         return bool(await self._call(owner_id, incarnation, "hand_over", sku, partition_id))

@@ -87,12 +87,6 @@ class RayOwners:
             for row, answer in zip(rows, answers, strict=True)
         ]
 
-    async def live_holds(self) -> dict[str, int]:
-        """Count live holds by inventory owner; owners that do not answer are left out."""
-        owners = list((await self._placement.read()).incarnations.items())
-        counts = await asyncio.gather(*(self._calls.live_holds(*owner) for owner in owners), return_exceptions=True)
-        return {owner_id: each for (owner_id, _), each in zip(owners, counts, strict=True) if isinstance(each, int)}
-
     async def describe_customer_owners(self) -> list[CustomerOwnerDescription]:
         """Describe the owners of carts and checkouts; those that do not answer have no process id."""
         owners = sorted((await self._customer_owners.read()).items())

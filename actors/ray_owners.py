@@ -85,11 +85,6 @@ class InventoryOwnerActor:
         await asyncio.shield(self._started)
         return dict(self._owner.loads)
 
-    async def live_holds(self) -> int:
-        """Return how many holds live on the SKUs in memory: all that this owner has, once it is warm."""
-        await asyncio.shield(self._started)
-        return self._owner.live_holds
-
     async def totals(self, skus: Sequence[str]) -> dict[str, Totals]:
         """Return what is in memory of these SKUs."""
         await asyncio.shield(self._started)

@@ -137,7 +137,6 @@ async def _look(instance: RunningInstance) -> tuple[list[dict[str, Any]], Wishes
         await asyncio.sleep(_MEASURE_SECONDS)
         after = await way.describe_owners()
         seconds = time.monotonic() - started_at
-        holds = await way.live_holds()
     finally:
         await way.close()
     async with _open(instance) as books:
@@ -149,7 +148,7 @@ async def _look(instance: RunningInstance) -> tuple[list[dict[str, Any]], Wishes
             "pid": each.pid,
             "partitions": sorted(number for number, owner_id in placement.owners.items() if owner_id == each.owner_id),
             "skus": each.skus,
-            "live_holds": holds.get(each.owner_id),
+            "live_holds": each.live_holds,
             **_pace(before.get(each.owner_id), each, seconds),
             "state": _state(each, placement, wishes),
         }

@@ -265,10 +265,10 @@ class PostgresInventoryStore:
         given = {**_fence(epochs), "to": owner_id}
         try:
             async with connection.transaction():
-                receiver = await answered(connection.execute(_KEEP_RECEIVER, given))
+                receiver = await answered(connection, connection.execute(_KEEP_RECEIVER, given))
                 if await receiver.fetchone() is None:
                     return False
-                cursor = await answered(connection.execute(_GIVE_PARTITIONS, given))
+                cursor = await answered(connection, connection.execute(_GIVE_PARTITIONS, given))
                 if cursor.rowcount != len(epochs):
                     raise StaleEpoch
         except psycopg.Error as error:
@@ -280,10 +280,11 @@ class PostgresInventoryStore:
         connection = self._open_writer()
         try:
             async with connection.transaction():
-                claimant = await answered(connection.execute(_KEEP_CLAIMANT, self._identity))
+                claimant = await answered(connection, connection.execute(_KEEP_CLAIMANT, self._identity))
                 if await claimant.fetchone() is None:
                     return None
-                taken = await answered(connection.execute(_TAKE_PARTITIONS, {**self._identity, "held": list(held)}))
+                wanted = {**self._identity, "held": list(held)}
+                taken = await answered(connection, connection.execute(_TAKE_PARTITIONS, wanted))
                 return Claim({partition_id: epoch for partition_id, epoch in await taken.fetchall()})
         except psycopg.Error as error:
             raise commit_fault(error) from error
