@@ -14,6 +14,7 @@ from serve.layouts import Layout
 
 PREFIX = "DOORBUSTER_"
 SECRET_LENGTH_MIN = 32
+_ADDRESS = r"([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}"
 
 
 class SettingsFault(DoorbusterError):
@@ -39,7 +40,8 @@ class Settings(BaseSettings):
     kafka_servers: Annotated[
         str | None,
         Field(
-            min_length=1, description="Kafka that events go to, HOST:PORT,...; without it they go to streams in Redis"
+            pattern=rf"^{_ADDRESS}(,{_ADDRESS})*$",
+            description="Kafka that events go to, HOST:PORT,...; without it they go to streams in Redis",
         ),
     ] = None
     payment_primary_url: Annotated[

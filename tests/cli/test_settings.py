@@ -43,6 +43,8 @@ def test_variables_and_a_dotenv_file_set_them_and_variables_win(
         ("DOORBUSTER_HOLD_SECONDS", "nan"),
         ("DOORBUSTER_OWNER_COUNT", "0"),
         ("DOORBUSTER_LOG_LEVEL", "LOUD"),
+        ("DOORBUSTER_KAFKA_SERVERS", "kafka.example"),
+        ("DOORBUSTER_KAFKA_SERVERS", "a.example:9092, b.example:9092"),
         ("DOORBUSTER_SECRET_KEY", "short"),
         ("DOORBUSTER_OPERATOR_EMAIL", "alone@doorbuster.example"),
     ],
@@ -57,6 +59,12 @@ def test_a_value_that_can_not_be_used_is_refused_in_one_line_that_names_it(
 
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_several_kafka_servers_are_named_with_their_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOORBUSTER_KAFKA_SERVERS", "a.example:9092,10.0.0.7:9093,[::1]:9094")
+
+    assert read_settings().kafka_servers == "a.example:9092,10.0.0.7:9093,[::1]:9094"
 
 
 def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
