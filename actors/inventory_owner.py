@@ -352,10 +352,9 @@ class InventoryOwner:
             if not runs:
                 return False
             leaves = shelf.partition_of_closed(sku)
-            if leaves in self._epochs:  # Otherwise it left meanwhile, with its partition.
-                self._epochs.update(await self._store.hand_over(sku, partition_id, {leaves: self._epochs[leaves]}))
+            self._epochs.update(await self._store.hand_over(sku, partition_id, {leaves: self._epochs[leaves]}))
             shelf.reopen(sku)
-            return leaves in self._epochs
+            return True
 
     async def hand_over_partitions(self, partition_ids: Collection[int], owner_id: str) -> list[int]:
         """Give partitions to another owner between two commits; return those that were here and went.

@@ -220,6 +220,19 @@ async def test_a_stale_owner_gives_no_partition_and_takes_none() -> None:
     assert (rig.tables.partitions[home].owner_id, rig.tables.partitions[home].epoch) == ("owner-0", epoch)
 
 
+async def test_an_owner_of_nothing_that_is_retired_finds_out_and_leaves() -> None:
+    rig, second = await two_owners()
+    await second.take_what_is_placed()
+    running = second.state
+    rig.tables.owners["owner-1"].retired = True
+
+    with pytest.raises(StaleEpoch):
+        await second.take_what_is_placed()
+
+    assert (running, second.state) == ("running", "superseded")
+    assert (rig.owner.state, rig.owner.counters.claims) == ("running", 1)
+
+
 async def test_a_sku_whose_partition_leaves_at_the_same_time_is_not_handed_over_too() -> None:
     rig, second = await two_owners()
     rig.tables.place({1_000: "drop-LAMP-1"})
