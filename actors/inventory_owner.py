@@ -7,7 +7,7 @@ A plain class; `actors.ray_owners` makes it an actor.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,6 +15,7 @@ from typing import Literal
 import structlog
 
 from actors.claiming import claim_patiently
+from actors.moves import Moves
 from actors.owner_figures import OwnerCounters, OwnerLimits
 from actors.shelf import SKUS_PER_LOAD_MAX, Prepared, Shelf
 from actors.turn import Turn
@@ -22,7 +23,7 @@ from domain.commands import Command
 from domain.errors import DoorbusterError, StaleEpoch, Unavailable
 from domain.outcomes import Busy, NotMine, Outcome, SoldOut, UnknownSku, Unsettled
 from domain.stock import Stock
-from stores.inventory_group import Claim, InventoryStore
+from stores.inventory_group import InventoryStore
 from stores.live_stock import StockPublisher, StockSnapshot
 
 _log = structlog.get_logger()
@@ -79,6 +80,7 @@ class InventoryOwner:
         self._unpublished: dict[str, StockSnapshot] = {}
         self._open = _OpenGroup()
         self._forget_everything()
+        self.moves = Moves(self, store)
 
     # --- life ---
 
@@ -124,13 +126,13 @@ class InventoryOwner:
             self.queue_depth -= len(commands)
 
     async def _submit(self, commands: Sequence[Command]) -> list[Outcome]:
-        if not self._decides:
+        if not self.decides:
             return [self._not_running(command) for command in commands]
-        shelf = self._shelf
+        shelf = self.shelf
         prepared = await shelf.prepare(commands)
-        while self._turn.group.size >= self.limits.group_movements_max and self._decides:
+        while self._turn.group.size >= self.limits.group_movements_max and self.decides:
             await self._wait_for(self._open.settled)
-        if shelf is not self._shelf or not self._decides:
+        if shelf is not self.shelf or not self.decides:
             return [self._not_running(command) for command in commands]
         opened = self._open
         try:
@@ -150,14 +152,15 @@ class InventoryOwner:
         return outcomes
 
     @property
-    def _decides(self) -> bool:
+    def decides(self) -> bool:
+        """Whether it takes commands now."""
         return self.state == "running" and not self._is_stopping
 
     def _take_turn(self, commands: Sequence[Command], prepared: Prepared) -> list[Outcome]:
         """Decide without waiting: from here to the return no other command comes between."""
         now_us = self._clock_us()
         self.counters.expired += self._turn.expire_due(now_us)
-        stocks, take, loads = self._shelf.stocks, self._turn.take, self.loads
+        stocks, take, loads = self.shelf.stocks, self._turn.take, self.loads
         outcomes: list[Outcome] = []
         for command in commands:
             stock = stocks.get(command.sku)
@@ -267,14 +270,14 @@ class InventoryOwner:
     def _forget_everything(self) -> None:
         self._in_flight_skus = set()
         self._turn = Turn(hold_us=self._hold_us)
-        self._shelf = Shelf(self._store, self._turn, self._epochs)
+        self.shelf = Shelf(self._store, self._turn, self._epochs)
         self._open = _OpenGroup()
 
     # --- what happens by itself, called by timers ---
 
     def expire_due(self) -> int:
         """Let lapsed holds go, in turn with everything else; return how many."""
-        if not self._decides:
+        if not self.decides:
             return 0
         expired = self._turn.expire_due(self._clock_us())
         self.counters.expired += expired
@@ -297,15 +300,15 @@ class InventoryOwner:
 
         Those changed within `changed_seconds` too, and publish them: a predecessor may have died before it did.
         """
-        shelf, after = self._shelf, ""
-        while shelf is self._shelf and (live := await self._store.live_skus(after, SKUS_PER_LOAD_MAX)):
+        shelf, after = self.shelf, ""
+        while shelf is self.shelf and (live := await self._store.live_skus(after, SKUS_PER_LOAD_MAX)):
             await shelf.load(live)
             after = live[-1]
-        if changed_seconds and shelf is self._shelf:
+        if changed_seconds and shelf is self.shelf:
             changed = await self._store.changed_skus(self._clock_us() - int(changed_seconds * 1e6))
-            if shelf is self._shelf:
+            if shelf is self.shelf:
                 await shelf.load(changed)
-            if shelf is self._shelf:
+            if shelf is self.shelf:
                 self.republish(changed)
 
     async def check_fence(self) -> None:
@@ -321,13 +324,13 @@ class InventoryOwner:
     def evict_idle(self) -> int:
         """Drop SKUs that nobody has asked for lately and that hold nothing; return how many."""
         idle_since_us = self._clock_us() - int(self.limits.idle_seconds * 1e6)
-        return self._shelf.evict(self._uncommitted_skus(), idle_since_us, self.limits.skus_loaded_max)
+        return self.shelf.evict(self._uncommitted_skus(), idle_since_us, self.limits.skus_loaded_max)
 
     def republish(self, skus: Iterable[str]) -> None:
         """Publish SKUs again that have nothing uncommitted; a drop's start or end changes what is sellable."""
         uncommitted = self._uncommitted_skus()
         for sku in skus:
-            stock = self._shelf.stocks.get(sku)
+            stock = self.shelf.stocks.get(sku)
             if stock is not None and sku not in uncommitted:
                 self._unpublished.setdefault(sku, StockSnapshot.of(stock))
 
@@ -337,85 +340,20 @@ class InventoryOwner:
     def skus_with_drops(self) -> list[str]:
         """Return loaded SKUs whose sellable units may change with the clock alone."""
         now_us = self._clock_us()
-        return [sku for sku, stock in self._shelf.stocks.items() if stock.drops and _at_edge(stock, now_us)]
+        return [sku for sku, stock in self.shelf.stocks.items() if stock.drops and _at_edge(stock, now_us)]
 
-    # --- moving a SKU to another owner ---
-
-    async def hand_over(self, sku: str, partition_id: int) -> bool:
-        """Give a SKU to another partition between two commits; False when it is not here to give.
-
-        Raises: DoorbusterError when the hand-over could not be written; the owner has recovered then.
-        """
-        if not self._decides:
-            return False
-        shelf = self._shelf
-        await shelf.load([sku])
-        if shelf is not self._shelf or sku not in shelf.stocks or not self._decides:
-            return False
-        shelf.close_to(sku)  # From here on callers of this SKU are told `NotMine`.
-        async with self._between_commits(shelf) as runs:
-            if not runs:
-                return False
-            leaves = shelf.partition_of_closed(sku)
-            if leaves in self._epochs:  # Otherwise it left meanwhile, with its partition.
-                self._epochs.update(await self._store.hand_over(sku, partition_id, {leaves: self._epochs[leaves]}))
-            shelf.reopen(sku)
-            return leaves in self._epochs
-
-    async def hand_over_partitions(self, partition_ids: Collection[int], owner_id: str) -> list[int]:
-        """Give partitions to another owner between two commits; return those that were here and went.
-
-        Raises: DoorbusterError when it is not known whether they went; this owner has recovered then.
-        """
-        shelf = self._shelf
-        leaving = shelf.close_partitions(partition_ids) if self._decides else {}
-        if not leaving:
-            return []
-        try:
-            async with self._between_commits(shelf) as runs:
-                epochs = {each: self._epochs[each] for each in leaving if each in self._epochs}
-                if not runs or not await self._store.give_partitions(owner_id, epochs):
-                    return []
-                for each in epochs:
-                    del self._epochs[each]
-                self.counters.partitions_given += len(epochs)
-                return list(epochs)
-        finally:
-            shelf.reopen_partitions(leaving)
-
-    async def take_partitions(self) -> list[int]:
-        """Take what has been placed with this owner since it claimed, and keep what it has; return what came.
-
-        Raises: DoorbusterError as a commit does; this owner has recovered then.
-        """
-        shelf = self._shelf
-        async with self._between_commits(shelf) as runs:
-            claim = await self._store.take_partitions(self._epochs) if runs else Claim({})
-            if claim is None:
-                raise StaleEpoch
-            shelf.note_taken(claim.epochs)
-            self._epochs.update(claim.epochs)
-            self.counters.partitions_taken += len(claim.epochs)
-            return list(claim.epochs)
-
-    async def take_what_is_placed(self) -> None:
-        """Notice partitions that were placed with this owner though nobody has told it.
-
-        One that has none can't notice by its fence that it is retired: it finds out by asking for some.
-        """
-        if self._decides and (not self._epochs or await self._store.placed() - self._epochs.keys()):
-            await self.take_partitions()
+    # --- moving to another owner; see `actors.moves` ---
 
     @asynccontextmanager
-    async def _between_commits(self, shelf: Shelf) -> AsyncIterator[bool]:
-        """Hold commits up after the one of what is decided; false when the memory has gone meanwhile.
+    async def between_commits(self, shelf: Shelf) -> AsyncIterator[bool]:
+        """Hold commits up after the one of what is decided; false when `shelf` has gone meanwhile.
 
         A fault in the block leaves the fate of what it wrote unknown: the owner recovers before it is raised.
         """
         async with self._commit_lock:
             await self._commit_open()
             try:
-                yield shelf is self._shelf and self.state == "running"
+                yield shelf is self.shelf and self.state == "running"
             except DoorbusterError as fault:
                 await self._recover(fault)
                 raise
@@ -424,15 +362,15 @@ class InventoryOwner:
 
     def totals(self, skus: Iterable[str]) -> dict[str, Stock]:
         """Return the loaded SKUs among those given, as they are in memory; for audits at rest."""
-        return {sku: self._shelf.stocks[sku] for sku in skus if sku in self._shelf.stocks}
+        return {sku: self.shelf.stocks[sku] for sku in skus if sku in self.shelf.stocks}
 
     @property
     def skus_loaded(self) -> int:
-        return len(self._shelf.stocks)
+        return len(self.shelf.stocks)
 
     def count_holds(self) -> int:
         """Count the holds in memory that have not ended, and keep the number for `live_holds`."""
-        self.live_holds = sum(stock.live_holds for stock in self._shelf.stocks.values())
+        self.live_holds = sum(stock.live_holds for stock in self.shelf.stocks.values())
         return self.live_holds
 
     @property

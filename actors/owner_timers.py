@@ -44,7 +44,7 @@ async def run_timers(owner: InventoryOwner) -> None:
         (EXPIRE_EVERY_SECONDS, expire),
         (PUBLISH_EVERY_SECONDS, owner.publish),
         (FENCE_EVERY_SECONDS, owner.check_fence),
-        (FENCE_EVERY_SECONDS, owner.take_what_is_placed),
+        (FENCE_EVERY_SECONDS, owner.moves.take_what_is_placed),
         (FENCE_EVERY_SECONDS, warm_what_came),
         (WARM_EVERY_SECONDS, owner.warm),
         (REPUBLISH_EVERY_SECONDS, republish),

@@ -68,17 +68,17 @@ class InventoryOwnerActor:
     async def hand_over(self, sku: str, partition_id: int) -> bool:
         """Give a SKU to another partition."""
         await asyncio.shield(self._started)
-        return await self._owner.hand_over(sku, partition_id)
+        return await self._owner.moves.hand_over(sku, partition_id)
 
     async def hand_over_partitions(self, partition_ids: Sequence[int], owner_id: str) -> list[int]:
         """Give partitions to another owner."""
         await asyncio.shield(self._started)
-        return await self._owner.hand_over_partitions(partition_ids, owner_id)
+        return await self._owner.moves.hand_over_partitions(partition_ids, owner_id)
 
     async def take_partitions(self) -> list[int]:
         """Take partitions that were placed with this owner since it claimed."""
         await asyncio.shield(self._started)
-        return await self._owner.take_partitions()
+        return await self._owner.moves.take_partitions()
 
     async def loads(self) -> dict[int, int]:
         """Return how many commands this process has decided, by partition."""

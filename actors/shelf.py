@@ -50,10 +50,10 @@ class Prepared(NamedTuple):
 class Shelf:
     """Stocks by SKU of one owner between two claims."""
 
-    def __init__(self, store: InventoryStore, turn: Turn, epochs: Mapping[int, int]) -> None:
+    def __init__(self, store: InventoryStore, turn: Turn, epochs: dict[int, int]) -> None:
         self._store = store
         self._turn = turn
-        self._epochs = epochs
+        self.epochs = epochs
         self._loading: dict[str, asyncio.Future[set[str]]] = {}
         self._closed: dict[str, int] = {}
         self._leaving: set[int] = set()
@@ -129,7 +129,7 @@ class Shelf:
 
     def _held_since(self, partition_id: int, takings: int) -> bool:
         """Say whether a partition has been here since a read began: another owner may have written before."""
-        is_held = partition_id in self._epochs and partition_id not in self._leaving
+        is_held = partition_id in self.epochs and partition_id not in self._leaving
         return is_held and self._taken_at.get(partition_id, 0) <= takings
 
     async def _recall_reservations(
@@ -159,7 +159,7 @@ class Shelf:
     def close_partitions(self, partition_ids: Collection[int]) -> dict[int, int]:
         """Take all SKUs of some partitions off the shelf and keep them off; return what is here of these, by epoch."""
         leaving = {
-            each: self._epochs[each] for each in partition_ids if each in self._epochs and each not in self._leaving
+            each: self.epochs[each] for each in partition_ids if each in self.epochs and each not in self._leaving
         }
         self._leaving.update(leaving)
         skus = {sku for sku, stock in self.stocks.items() if stock.partition_id in leaving}

@@ -179,7 +179,7 @@ async def test_a_sku_leaves_for_another_owner_with_its_extensions() -> None:
     extending = later(rig, extend(2))
     await settle()
 
-    moving = asyncio.create_task(rig.owner.hand_over(SKU, 1_000))
+    moving = asyncio.create_task(rig.owner.moves.hand_over(SKU, 1_000))
     await settle()
     rig.brake.may_write.set()
 

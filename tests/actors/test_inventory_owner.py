@@ -444,9 +444,9 @@ async def test_a_long_load_does_not_undo_what_was_decided_meanwhile(monkeypatch:
     await rig.owner.start()
     slow_read = asyncio.Event()
     rig.brake.read_gates.append(slow_read)
-    warming = asyncio.create_task(rig.owner._shelf.load([SKU, OTHER]))
+    warming = asyncio.create_task(rig.owner.shelf.load([SKU, OTHER]))
     await settle()
-    comes_second = next(sku for sku in (SKU, OTHER) if sku not in rig.owner._shelf._loading)
+    comes_second = next(sku for sku in (SKU, OTHER) if sku not in rig.owner.shelf._loading)
 
     rig.brake.may_write.clear()
     asked = later(rig, reserve(3, sku=comes_second))
@@ -837,7 +837,7 @@ async def test_a_sku_is_handed_over_with_all_that_was_decided_on_it() -> None:
     queued = later(rig, reserve(3))
     await settle()
 
-    moving = asyncio.create_task(rig.owner.hand_over(SKU, 1_000))
+    moving = asyncio.create_task(rig.owner.moves.hand_over(SKU, 1_000))
     await settle()
     late = later(rig, reserve(4))
     await settle()
@@ -862,14 +862,14 @@ async def test_a_sku_that_comes_home_is_served_at_home_again() -> None:
     pinned = rig.make_owner("drop-LAMP-1")
     await pinned.start()
     home = rig.tables.skus[SKU]
-    assert await rig.owner.hand_over(SKU, 1_000)
+    assert await rig.owner.moves.hand_over(SKU, 1_000)
     await pinned.submit([reserve(2)])
 
-    assert await pinned.hand_over(SKU, home)
+    assert await pinned.moves.hand_over(SKU, home)
 
     assert await pinned.submit([reserve(3)]) == [NotMine(SKU)]
     assert [held(each).replayed for each in await submit(rig, reserve(2), reserve(3))] == [True, False]
-    assert await rig.owner.hand_over(SKU, 1_000)
+    assert await rig.owner.moves.hand_over(SKU, 1_000)
     assert held((await pinned.submit([reserve(2)]))[0]).replayed
     rig.audit()
 
@@ -879,7 +879,7 @@ async def test_a_hand_over_ends_under_a_load_that_never_does() -> None:
     rig.tables.place({1_000: "drop-LAMP-1"})
     shoppers = await steady_load(rig, OTHER)
 
-    moved = await asyncio.wait_for(rig.owner.hand_over(SKU, 1_000), 0.1)
+    moved = await asyncio.wait_for(rig.owner.moves.hand_over(SKU, 1_000), 0.1)
 
     await rig.owner.stop()
     await asyncio.gather(*shoppers)
@@ -890,10 +890,10 @@ async def test_a_hand_over_ends_under_a_load_that_never_does() -> None:
 async def test_a_sku_that_is_not_here_is_not_handed_over() -> None:
     rig = await started_rig()
     rig.tables.place({1_000: "drop-LAMP-1"})
-    await rig.owner.hand_over(SKU, 1_000)
+    await rig.owner.moves.hand_over(SKU, 1_000)
 
-    assert not await rig.owner.hand_over(SKU, 1_001)
-    assert not await rig.owner.hand_over("NO-SUCH", 1_000)
+    assert not await rig.owner.moves.hand_over(SKU, 1_001)
+    assert not await rig.owner.moves.hand_over("NO-SUCH", 1_000)
     assert rig.tables.skus[SKU] == 1_000
 
 
@@ -907,7 +907,7 @@ async def test_a_hand_over_of_unknown_outcome_leaves_one_owner(written: bool) ->
     faults.append(OutcomeUnknown())
 
     with pytest.raises(OutcomeUnknown):
-        await rig.owner.hand_over(SKU, 1_000)
+        await rig.owner.moves.hand_over(SKU, 1_000)
 
     answers = [(await owner.submit([reserve(2)]))[0] for owner in (rig.owner, pinned)]
     assert [isinstance(answer, NotMine) for answer in answers] == ([True, False] if written else [False, True])
@@ -920,7 +920,7 @@ async def test_a_stale_owner_hands_nothing_over() -> None:
     await rig.make_owner(incarnation=2).start()
 
     with pytest.raises(StaleEpoch):
-        await stale.hand_over(SKU, 1_000)
+        await stale.moves.hand_over(SKU, 1_000)
 
     assert stale.state == "superseded"
     assert rig.tables.skus[SKU] != 1_000
@@ -930,7 +930,7 @@ async def test_a_hand_over_and_a_look_at_the_fence_do_not_take_each_other_for_a_
     rig = await started_rig()
     rig.tables.place({1_000: "drop-LAMP-1"})
     rig.brake.may_answer.clear()
-    moving = asyncio.create_task(rig.owner.hand_over(SKU, 1_000))
+    moving = asyncio.create_task(rig.owner.moves.hand_over(SKU, 1_000))
     await settle()
 
     looking = asyncio.create_task(rig.owner.check_fence())
@@ -950,7 +950,7 @@ async def test_holds_that_come_with_a_sku_lapse_though_nobody_asks_for_them() ->
     await submit(rig, reserve(2))
     await asyncio.sleep(60)
 
-    await rig.owner.hand_over(SKU, 1_000)
+    await rig.owner.moves.hand_over(SKU, 1_000)
     await asyncio.sleep(850)
 
     assert rig.row(2) == (1, "expired")

@@ -58,7 +58,7 @@ async def test_partitions_move_between_two_commits_with_all_that_was_decided_on_
     queued = later(rig, reserve(3))
     await settle()
 
-    moving = asyncio.create_task(rig.owner.hand_over_partitions([home], "owner-1"))
+    moving = asyncio.create_task(rig.owner.moves.hand_over_partitions([home], "owner-1"))
     await settle()
     late = later(rig, reserve(4))
     await settle()
@@ -69,7 +69,7 @@ async def test_partitions_move_between_two_commits_with_all_that_was_decided_on_
     assert held((await decided)[0]).quantity == held((await queued)[0]).quantity == 1
     assert {entry.epoch for entry in rig.tables.ledger[SKU].values()} == {epoch}, "committed before it moved"
     assert await second.submit([reserve(4)]) == [NotMine(SKU)], "given is not taken"
-    assert await second.take_partitions() == [home]
+    assert await second.moves.take_partitions() == [home]
     outcomes = await second.submit([reserve(2), reserve(3), reserve(4)])
     assert [held(outcome).replayed for outcome in outcomes] == [True, True, False]
     assert rig.tables.partitions[home].owner_id == "owner-1"
@@ -85,10 +85,10 @@ async def test_an_owner_keeps_its_memory_when_partitions_come_and_go() -> None:
     await submit(rig, reserve(2, sku=OTHER))
     reads = rig.brake.reads
 
-    await rig.owner.hand_over_partitions([home], "owner-1")
-    await second.take_partitions()
-    await second.hand_over_partitions([home], "owner-0")
-    await rig.owner.take_partitions()
+    await rig.owner.moves.hand_over_partitions([home], "owner-1")
+    await second.moves.take_partitions()
+    await second.moves.hand_over_partitions([home], "owner-0")
+    await rig.owner.moves.take_partitions()
 
     assert held((await submit(rig, reserve(2, sku=OTHER)))[0]).replayed
     assert rig.brake.reads == reads, "nothing was loaded again"
@@ -101,16 +101,16 @@ async def test_an_owner_keeps_its_memory_when_partitions_come_and_go() -> None:
 async def test_what_was_read_before_a_partition_came_back_is_not_believed() -> None:
     rig, second = await two_owners()
     home = partition_of(SKU)
-    await rig.owner.hand_over_partitions([home], "owner-1")
-    await second.take_partitions()
+    await rig.owner.moves.hand_over_partitions([home], "owner-1")
+    await second.moves.take_partitions()
     slow_read = asyncio.Event()
     rig.brake.read_gates.append(slow_read)
     early = later(rig, reserve(3, quantity=10))
     await settle()
 
     await second.submit([reserve(2)])
-    await second.hand_over_partitions([home], "owner-0")
-    await rig.owner.take_partitions()
+    await second.moves.hand_over_partitions([home], "owner-0")
+    await rig.owner.moves.take_partitions()
     slow_read.set()
 
     assert await early == [NotMine(SKU)]
@@ -130,7 +130,7 @@ async def test_a_load_that_ends_while_its_partition_leaves_brings_nothing_back()
     await settle()
     rig.brake.may_write.clear()
 
-    moving = asyncio.create_task(rig.owner.hand_over_partitions([home], "owner-1"))
+    moving = asyncio.create_task(rig.owner.moves.hand_over_partitions([home], "owner-1"))
     await settle()
     slow_read.set()
     answer = await early
@@ -143,11 +143,11 @@ async def test_a_load_that_ends_while_its_partition_leaves_brings_nothing_back()
 
 async def test_partitions_that_nobody_spoke_of_are_noticed() -> None:
     rig, second = await two_owners()
-    await rig.owner.hand_over_partitions([partition_of(SKU)], "owner-1")
+    await rig.owner.moves.hand_over_partitions([partition_of(SKU)], "owner-1")
 
-    await second.take_what_is_placed()
+    await second.moves.take_what_is_placed()
     looks = rig.brake.looks
-    await second.take_what_is_placed()
+    await second.moves.take_what_is_placed()
 
     assert held((await second.submit([reserve(2)]))[0]).quantity == 1
     assert rig.brake.looks == looks + 1, "only the reservation was written"
@@ -157,7 +157,7 @@ async def test_holds_that_come_with_a_partition_lapse_though_nobody_asks_for_the
     rig, second = await two_owners()
     timers = asyncio.create_task(run_timers(second))
     await submit(rig, reserve(2))
-    await rig.owner.hand_over_partitions([partition_of(SKU)], "owner-1")
+    await rig.owner.moves.hand_over_partitions([partition_of(SKU)], "owner-1")
 
     await asyncio.sleep(HOLD_SECONDS + 0.5)
 
@@ -168,7 +168,7 @@ async def test_holds_that_come_with_a_partition_lapse_though_nobody_asks_for_the
 async def test_a_retired_owner_is_given_nothing() -> None:
     rig = await started_rig()
 
-    given = await rig.owner.hand_over_partitions([partition_of(SKU)], "owner-9")
+    given = await rig.owner.moves.hand_over_partitions([partition_of(SKU)], "owner-9")
 
     assert given == []
     assert held((await submit(rig, reserve(2)))[0]).quantity == 1
@@ -182,8 +182,8 @@ async def test_a_move_of_unknown_outcome_leaves_one_owner(written: bool) -> None
     faults.append(OutcomeUnknown())
 
     with pytest.raises(OutcomeUnknown):
-        await rig.owner.hand_over_partitions([partition_of(SKU)], "owner-1")
-    await second.take_what_is_placed()
+        await rig.owner.moves.hand_over_partitions([partition_of(SKU)], "owner-1")
+    await second.moves.take_what_is_placed()
 
     answers = [(await owner.submit([reserve(2)]))[0] for owner in (rig.owner, second)]
     assert [isinstance(answer, NotMine) for answer in answers] == ([True, False] if written else [False, True])
@@ -193,12 +193,12 @@ async def test_a_move_of_unknown_outcome_leaves_one_owner(written: bool) -> None
 @pytest.mark.parametrize("written", [False, True])
 async def test_a_taking_of_unknown_outcome_is_made_good_by_a_claim(written: bool) -> None:
     rig, second = await two_owners()
-    await rig.owner.hand_over_partitions([partition_of(SKU)], "owner-1")
+    await rig.owner.moves.hand_over_partitions([partition_of(SKU)], "owner-1")
     faults = rig.brake.after_faults if written else rig.brake.before_faults
     faults.append(OutcomeUnknown())
 
     with pytest.raises(OutcomeUnknown):
-        await second.take_partitions()
+        await second.moves.take_partitions()
 
     assert held((await second.submit([reserve(2)]))[0]).quantity == 1
     assert second.counters.claims == 2
@@ -211,13 +211,26 @@ async def test_a_stale_owner_gives_no_partition_and_takes_none() -> None:
     epoch = rig.tables.partitions[home].epoch
 
     with pytest.raises(StaleEpoch):
-        await stale.hand_over_partitions([home], "owner-1")
+        await stale.moves.hand_over_partitions([home], "owner-1")
     await rig.make_owner("owner-1", incarnation=2).start()
     with pytest.raises(StaleEpoch):
-        await second.take_partitions()
+        await second.moves.take_partitions()
 
     assert (stale.state, second.state) == ("superseded", "superseded")
     assert (rig.tables.partitions[home].owner_id, rig.tables.partitions[home].epoch) == ("owner-0", epoch)
+
+
+async def test_an_owner_of_nothing_that_is_retired_finds_out_and_leaves() -> None:
+    rig, second = await two_owners()
+    await second.moves.take_what_is_placed()
+    running = second.state
+    rig.tables.owners["owner-1"].retired = True
+
+    with pytest.raises(StaleEpoch):
+        await second.moves.take_what_is_placed()
+
+    assert (running, second.state) == ("running", "superseded")
+    assert (rig.owner.state, rig.owner.counters.claims) == ("running", 1)
 
 
 async def test_a_sku_whose_partition_leaves_at_the_same_time_is_not_handed_over_too() -> None:
@@ -227,17 +240,17 @@ async def test_a_sku_whose_partition_leaves_at_the_same_time_is_not_handed_over_
     busy = later(rig, reserve(2, sku=OTHER))
     await settle()
 
-    moving = asyncio.create_task(rig.owner.hand_over_partitions([partition_of(SKU)], "owner-1"))
+    moving = asyncio.create_task(rig.owner.moves.hand_over_partitions([partition_of(SKU)], "owner-1"))
     await settle()
-    pinning = asyncio.create_task(rig.owner.hand_over(SKU, 1_000))
+    pinning = asyncio.create_task(rig.owner.moves.hand_over(SKU, 1_000))
     await settle()
     rig.brake.may_write.set()
 
     assert await moving == [partition_of(SKU)]
     assert not await pinning
     await busy
-    await second.take_partitions()
-    assert await second.hand_over(SKU, 1_000)
+    await second.moves.take_partitions()
+    assert await second.moves.hand_over(SKU, 1_000)
     assert rig.owner.counters.commit_failures == 0
 
 
@@ -247,7 +260,7 @@ async def test_partitions_leave_under_a_load_that_never_ends() -> None:
     await second.start()
     shoppers = await steady_load(rig, OTHER)
 
-    moved = await asyncio.wait_for(rig.owner.hand_over_partitions([partition_of(SKU)], "owner-1"), 0.1)
+    moved = await asyncio.wait_for(rig.owner.moves.hand_over_partitions([partition_of(SKU)], "owner-1"), 0.1)
 
     await rig.owner.stop()
     await asyncio.gather(*shoppers)

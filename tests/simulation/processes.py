@@ -228,7 +228,7 @@ class Machine:
 
     async def hand_over(self, owner_id: str, incarnation: int, sku: str, partition_id: int) -> bool:
         process = self._process(owner_id, incarnation)
-        moved = await process.call(lambda: process.owner.hand_over(sku, partition_id))
+        moved = await process.call(lambda: process.owner.moves.hand_over(sku, partition_id))
         self.weather.journal.count("handed over", int(moved))
         return moved
 
@@ -237,7 +237,7 @@ class Machine:
     ) -> list[int]:
         process = self._process(owner_id, incarnation)
         self._strike_in_the_middle(owner_id, receiver_id)
-        went = await process.call(lambda: process.owner.hand_over_partitions(partition_ids, receiver_id))
+        went = await process.call(lambda: process.owner.moves.hand_over_partitions(partition_ids, receiver_id))
         self.weather.journal.count("partitions moved", len(went))
         return went
 
@@ -248,7 +248,7 @@ class Machine:
         process = self._process(owner_id, incarnation)
         if self.weather.strikes("call to take partitions lost", 0.1):
             raise OutcomeUnknown
-        await process.call(process.owner.take_partitions)
+        await process.call(process.owner.moves.take_partitions)
 
     def _strike_in_the_middle(self, giver_id: str, receiver_id: str) -> None:
         """Kill or stop one of two owners a moment after partitions have begun to move between them."""
