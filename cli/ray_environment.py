@@ -12,6 +12,8 @@ _REPLICA_PORTS = 64
 _SMALL_MACHINE_CORES = 4
 _CONNECTIONS_MAX = 24_000
 _DESCRIPTORS_SPARE = 500
+_CLIENT_SECONDS_MAX = 120
+"""A client that neither sends nor reads for so long is let go; listeners are told something every 20 seconds."""
 _HAPROXY_DIRECTORY = "h"
 """Serve puts 56 characters of node id and a socket name after it, and HAProxy stops at 97 in all."""
 
@@ -44,6 +46,7 @@ def ray_environment(directory: Path, token_path: Path, *, drain_seconds: float) 
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc_ports + _REPLICA_PORTS - 1),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(threads),
         "RAY_SERVE_HAPROXY_MAXCONN": str(_connections_max()),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(_CLIENT_SECONDS_MAX),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / _HAPROXY_DIRECTORY / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / _HAPROXY_DIRECTORY / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory / _HAPROXY_DIRECTORY),

@@ -78,6 +78,9 @@ DELETE FROM idempotency_keys WHERE (caller_id, key) IN (
 )
 """
 
+CLAIM_SECONDS_MAX = 2.5
+"""Claims are made one batch after the other: who comes just after one has begun waits twice as long at most."""
+
 Connection = AsyncConnection[TupleRow]
 
 
@@ -135,7 +138,7 @@ class IdempotencyKeys:
             name = (claim.caller_id, claim.key)
             are_twins.append(name in first_by_key)
             first_by_key.setdefault(name, claim)
-        async with lease(self._pool) as connection:
+        async with lease(self._pool, CLAIM_SECONDS_MAX) as connection:
             await connection.execute(_WITHOUT_FLUSH)
             attempts = await _claim_each_once(connection, list(first_by_key.values()))
             conflicting = [claim for name, claim in first_by_key.items() if name not in attempts]

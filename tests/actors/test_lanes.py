@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from actors import wire
 from actors.lanes import ClientLimits, Lanes, Way
 from domain.orders import CancelOrder, OrderAnswer, OrderCommand, StillWorking, UnknownOrder
-from domain.outcomes import Busy
+from domain.outcomes import Busy, NotMine
 from tests.virtual_time import clock_seconds
 
 Answers = Callable[[int], OrderAnswer]
@@ -131,6 +131,33 @@ async def test_a_lane_that_closes_leaves_nobody_waiting_whose_call_has_not_begun
 
     assert await waiting == Busy("the shop is stopping", 1.0)
     assert owner.calls == []
+
+
+class SilentDirectory:
+    """A directory whose store does not answer."""
+
+    is_empty = False
+
+    async def refresh(self) -> None:
+        await asyncio.sleep(3_600)
+
+
+async def test_a_directory_that_can_not_be_read_keeps_nobody_beyond_the_deadline() -> None:
+    def unowned(_: int) -> OrderAnswer:
+        return NotMine("elsewhere")
+
+    way = Way[OrderCommand, OrderAnswer](
+        owner_of=lambda command: ("checkout-0", 1), encode=wire.encode, decode=wire.decode_order_answers
+    )
+    limits = ClientLimits(settle_seconds_max=5.0)
+    lanes = Lanes(SilentDirectory(), FakeOwner(unowned), way, clock_seconds=clock_seconds, limits=limits)
+    began = clock_seconds()
+
+    answers = await asyncio.gather(*(lanes.send(command(number)) for number in range(10)))
+
+    assert all(isinstance(answer, Busy) for answer in answers)
+    assert clock_seconds() - began < 5.1
+    await lanes.close()
 
 
 async def settle_until(is_so: Callable[[], bool]) -> None:

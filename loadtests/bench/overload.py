@@ -1,0 +1,170 @@
+"""Goodput under overload: the peak by a closed loop, then 1, 2 and 3 times as much by an open one, then recovery.
+
+python -m loadtests.bench.overload --json overload.json
+
+Client and shop share the machine's cores. Beyond the peak the client's own work (and that of refusing) takes cores
+away from the shop, so the goodput told here is a lower bound of what the shop does on cores of its own.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import secrets
+import sys
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from loadtests.bench.scratch_shop import scratch_shop
+from loadtests.bench.stocked_shop import bench_skus, set_up
+from loadtests.http_load import LoadPlan, build_request, run_load
+from loadtests.open_load import OpenFigures, OpenPlan, run_open_load
+
+SKU_COUNT = 200
+REQUEST_COUNT = 4_096
+PEAK_CONNECTIONS = 128
+OPEN_CONNECTIONS = 1_500
+WARM_UP_SECONDS = 1.0
+TIMES = (1, 2, 3)
+LIGHT_SHARE = 0.1
+"""Of the peak: what comes after the load has gone, to see when the shop is back to normal."""
+LIGHT_SECONDS = 6.0
+NORMAL_MS_MAX = 100.0
+"""A light request that is done within this time is back to normal."""
+GOOD, SHED = HTTPStatus.CREATED, HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class Overload(msgspec.Struct, kw_only=True):
+    """One step of offered load and what came of it."""
+
+    load: str
+    times: float
+    offered: float
+    goodput: float
+    peak: float
+    shed: float
+    shed_p50_ms: float
+    shed_p99_ms: float
+    good_p50_ms: float
+    good_p99_ms: float
+    unsent: int
+    unanswered: int
+    broken: int
+    recovery_seconds: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Goodput as a part of the peak."""
+        return self.goodput / self.peak if self.peak else 0.0
+
+
+def main() -> int:
+    """Run the benchmark; under a minute with the defaults, and the start of a shop."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each step")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    chosen = parser.parse_args()
+    console = Console()
+    skus = bench_skus()[:SKU_COUNT]
+    with scratch_shop(console, secret_key=secrets.token_urlsafe(48)) as shop:
+        with console.status("stocking"):
+            tokens = asyncio.run(set_up(shop, skus))
+        told: list[Overload] = []
+        for name, chosen_skus in (("one hot SKU", skus[:1]), (f"{SKU_COUNT} SKUs", skus)):
+            requests = _requests(chosen_skus, tokens)
+            told += uvloop.run(_measure(shop.url, name, requests, chosen.seconds, console))
+    _print(told, console)
+    if chosen.json:
+        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(told)))
+    return 0
+
+
+def _requests(skus: Sequence[str], tokens: Sequence[str]) -> list[bytes]:
+    chance = random.Random(1)
+    return [
+        build_request(
+            "POST",
+            "/v1/reservations",
+            token=chance.choice(tokens),
+            body=msgspec.json.encode({"sku": chance.choice(skus), "quantity": 1}),
+        )
+        for _ in range(REQUEST_COUNT)
+    ]
+
+
+async def _measure(url: str, name: str, requests: Sequence[bytes], seconds: float, console: Console) -> list[Overload]:
+    address = urlsplit(url)
+    host, port = address.hostname or "127.0.0.1", address.port or 80
+    closed = LoadPlan(
+        host=host, port=port, connections=PEAK_CONNECTIONS, seconds=seconds, warm_up_seconds=WARM_UP_SECONDS
+    )
+    peak = (await run_load(closed, requests)).rate_of(GOOD)
+    console.print(f"{name}: peak {peak:,.0f}/s, load average {os.getloadavg()[0]:.1f}")
+    told = []
+    for times in TIMES:
+        plan = OpenPlan(host=host, port=port, rate=times * peak, seconds=seconds, connections=OPEN_CONNECTIONS)
+        figures = await run_open_load(plan, requests)
+        told.append(_told(name, times, peak, figures))
+        console.print(f"{name}: {times} times the peak: {told[-1].ratio:.0%} of it done")
+    light = OpenPlan(host=host, port=port, rate=LIGHT_SHARE * peak, seconds=LIGHT_SECONDS, connections=PEAK_CONNECTIONS)
+    told[-1].recovery_seconds = recovery_seconds(await run_open_load(light, requests))
+    return told
+
+
+def _told(name: str, times: float, peak: float, figures: OpenFigures) -> Overload:
+    return Overload(
+        load=name,
+        times=times,
+        offered=times * peak,
+        goodput=figures.rate_of(GOOD),
+        peak=peak,
+        shed=figures.rate_of(SHED),
+        shed_p50_ms=figures.percentile_ms(50, SHED),
+        shed_p99_ms=figures.percentile_ms(99, SHED),
+        good_p50_ms=figures.percentile_ms(50, GOOD),
+        good_p99_ms=figures.percentile_ms(99, GOOD),
+        unsent=figures.unsent,
+        unanswered=figures.unanswered,
+        broken=figures.broken,
+    )
+
+
+def recovery_seconds(light: OpenFigures) -> float:
+    """Return when the last request under a light load was due that was refused or slow; 0 when none was."""
+    late: Iterable[float] = (
+        due_at
+        for due_at, latency_ms, status in zip(light.due_at_seconds, light.latencies_ms, light.statuses, strict=True)
+        if status != GOOD or latency_ms > NORMAL_MS_MAX
+    )
+    return max(late, default=0.0)
+
+
+def _print(told: Sequence[Overload], console: Console) -> None:
+    columns = ("load", "offered/s", "done/s", "of peak", "done p50/p99 ms", "shed/s", "shed p50/p99 ms", "recovery s")
+    table = Table(*columns, "unsent", "unanswered", "broken", title="Goodput under overload")
+    for one in told:
+        table.add_row(
+            f"{one.load}, {one.times:g} times",
+            f"{one.offered:,.0f}",
+            f"{one.goodput:,.0f}",
+            f"{one.ratio:.0%}",
+            f"{one.good_p50_ms:.0f} / {one.good_p99_ms:.0f}",
+            f"{one.shed:,.0f}",
+            f"{one.shed_p50_ms:.0f} / {one.shed_p99_ms:.0f}",
+            "" if one.recovery_seconds is None else f"{one.recovery_seconds:.1f}",
+            f"{one.unsent:,}",
+            f"{one.unanswered:,}",
+            f"{one.broken:,}",
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
