@@ -1,0 +1,141 @@
+"""Three nodes: applications fail apart, a node that dies is made up for, a new version is rolled out, under load."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from cli.postgres_server import PostgresServer
+from cli.valkey_server import ValkeyServer
+from serve.layouts import APART
+from tests.cluster.patient_client import served_again
+from tests.cluster.running_cluster import ClusterShop, cluster_shop
+from tests.cluster.shoppers import Crowd
+
+SHOPPERS = 8
+SKUS = 12
+BEFORE_SECONDS = 1.5
+SERVED_AGAIN_SECONDS_MAX = 60.0
+DATABASE = "nodes"
+
+pytestmark = [pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def shop(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, valkey_server: ValkeyServer
+) -> Iterator[ClusterShop]:
+    with psycopg.connect(postgres_server.url_of("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {DATABASE}")
+    directory = tmp_path_factory.mktemp("nodes")
+    with cluster_shop(directory, postgres_server.url_of(DATABASE), valkey_server.url) as deployed:
+        yield deployed
+
+
+async def _under_load(shop: ClusterShop, fault: Callable[[], Awaitable[None]]) -> float:
+    """Let a crowd shop through a fault; return how long it took until everybody was served again."""
+    crowd = Crowd(shop.url, shop.operator)
+    await crowd.open(SKUS, SHOPPERS)
+    finished = asyncio.Event()
+    shopping = asyncio.create_task(crowd.shop_until(finished))
+    await asyncio.sleep(BEFORE_SECONDS)
+    started = time.monotonic()
+    await fault()
+    await served_again(crowd.told, 4 * SHOPPERS)
+    seconds = time.monotonic() - started
+    finished.set()
+    await asyncio.wait_for(shopping, 60)
+
+    await crowd.check()
+    report = await asyncio.to_thread(shop.audit)
+    await crowd.close()
+    assert report["ok"] is True
+    assert report["discrepancies"] == []
+    return seconds
+
+
+def test_owners_and_replicas_are_on_several_nodes_and_none_on_the_head(shop: ClusterShop) -> None:
+    workers = {each.node_id for each in shop.nodes.workers}
+    raylets = {each.raylet_pid for each in shop.nodes.workers}
+
+    owners = {each["owner_id"]: each["node"] for each in shop.owners()}
+    replicas = shop.status()["replicas"]
+
+    assert set(owners.values()) == workers, owners
+    assert {each["application"] for each in replicas} == set(APART)
+    assert {psutil.Process(each["pid"]).ppid() for each in replicas} == raylets
+
+
+@pytest.mark.parametrize(
+    ("killed", "path_down", "path_up"),
+    [
+        ("checkout", "/v1/checkouts", "/v1/products/none"),
+        ("shopping", "/v1/products/none", "/v1/checkouts"),
+    ],
+)
+def test_one_application_without_replicas_does_not_take_the_other_down(
+    shop: ClusterShop, killed: str, path_down: str, path_up: str
+) -> None:
+    replicas = [each["pid"] for each in shop.status()["replicas"] if each["application"] == killed]
+    assert replicas
+
+    with httpx.Client(base_url=shop.url, timeout=10, trust_env=False) as client:
+        for pid in replicas:
+            os.kill(pid, signal.SIGKILL)
+        down = 0
+        answers: list[int] = []
+        give_up_at = time.monotonic() + SERVED_AGAIN_SECONDS_MAX
+        while time.monotonic() < give_up_at:
+            answers.append(_ask(client, path_up))
+            is_down = _ask(client, path_down) >= 500
+            down += is_down
+            if down and not is_down:
+                break
+            time.sleep(0.1)
+
+    assert down > 0, "what was killed was missed"
+    assert not is_down, "what was killed came back"
+    assert all(answer in {401, 404} for answer in answers), "the other answered every time, by itself"
+
+
+def _ask(client: httpx.Client, path: str) -> int:
+    """Ask for something that needs no session: what the application itself answers is 401 or 404."""
+    ask = client.post if path == "/v1/checkouts" else client.get
+    try:
+        return ask(path).status_code
+    except httpx.HTTPError:
+        return 599
+
+
+async def test_a_second_deployment_rolls_through_owners_and_replicas_while_everybody_shops(shop: ClusterShop) -> None:
+    before = {each["owner_id"]: each["pid"] for each in shop.owners()}
+    replicas = {each["pid"] for each in shop.status()["replicas"]}
+
+    async def deploy_again() -> None:
+        said = await asyncio.to_thread(shop.deploy)
+        assert f"{len(before)} owners renewed" in said
+
+    await _under_load(shop, deploy_again)
+
+    after = {each["owner_id"]: each["pid"] for each in shop.owners()}
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
+    assert not {each["pid"] for each in shop.status()["replicas"]} & replicas
+
+
+async def test_a_worker_that_dies_with_all_it_runs_is_made_up_for_by_the_others(shop: ClusterShop) -> None:
+    dying, staying = shop.nodes.workers
+
+    async def fault() -> None:
+        await asyncio.to_thread(shop.nodes.kill_worker, dying)
+
+    seconds = await _under_load(shop, fault)
+
+    assert seconds < SERVED_AGAIN_SECONDS_MAX
+    assert {each["node"] for each in shop.owners()} == {staying.node_id}
