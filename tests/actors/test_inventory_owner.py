@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from actors.owner_figures import OwnerLimits
-from actors.turn import DUE_KEPT_MIN
 from actors.owner_timers import run_timers
+from actors.turn import DUE_KEPT_MIN
 from domain.errors import OutcomeUnknown, Rejected, StaleEpoch, Unavailable
 from domain.outcomes import (
     Allocated,

@@ -149,7 +149,8 @@ def test_a_ledger_that_is_in_use_becomes_the_first_part_with_all_its_entries(
         (before / path.name).write_text(path.read_text())
     migrate(empty_database_url, before)
     entry = (
-        "INSERT INTO inventory_ledger (sku, sequence, warehouse_id, kind, units, operation_ids, operation_units, epoch, at)"
+        "INSERT INTO inventory_ledger"
+        " (sku, sequence, warehouse_id, kind, units, operation_ids, operation_units, epoch, at)"
         " VALUES ('LAMP-1', 1, 'WEST', 4, 5, '{}', '{}', 1, '2020-01-01')"
     )
     with psycopg.connect(empty_database_url) as connection:
