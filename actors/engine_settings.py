@@ -11,7 +11,7 @@ class EngineSettings:
 
     `customer_owner_count` is the number of cart owners, and of checkout owners. `owner_cpus` is what each owner's actor
     reserves of its node: more than nothing keeps owners off a head node that offers no CPUs. `audit_every_seconds` says
-    how often all is audited, 0 for never. `kafka_servers` are those that events go to; without them events go to streams
+    how often all is audited, 0 for never. `kafka_servers` are those that events go to; without them they go to streams
     in Redis.
     """
 

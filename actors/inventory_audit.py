@@ -1,7 +1,10 @@
 """The inventory audit: proves that ledger, tables, live owners and Redis agree, SKU by SKU.
 
 The tables must agree in every snapshot. Owners and Redis are read a moment later, so a difference there is
-looked at again before it counts. Repair mends only what is derived: the copies in Redis.
+looked at again before it counts. Repair mends only what is derived: the copies in Redis, and checkpoints.
+
+It goes on from the checkpoints that the last audit left, and leaves its own; in full it starts from zero, and looks at
+the checkpoints too.
 """
 
 import asyncio
@@ -49,11 +52,13 @@ class InventoryAudit:
         owners: LiveOwners | None,
         *,
         repair: bool = False,
+        in_full: bool = False,
     ) -> None:
         self._reads = reads
         self._copies = copies
         self._owners = owners
         self._repair = repair
+        self._in_full = in_full
         self.report = AuditReport()
 
     async def check(self, sku: str) -> AuditReport:
@@ -76,11 +81,22 @@ class InventoryAudit:
         return self._finished()
 
     async def _check_batch(self, skus: list[str]) -> None:
-        facts = await self._reads.facts(skus)
-        for each in facts.values():
-            self.report.discrepancies.extend(check_tables(each))
+        facts = await self._reads.facts(skus, in_full=self._in_full)
+        wrong = [found for each in facts.values() for found in check_tables(each)]
+        if self._repair:
+            wrong = await self._mend_checkpoints(wrong)
+        named = {each.sku for each in wrong}
+        await self._reads.keep_checkpoints(each for sku, each in facts.items() if sku not in named)
+        self.report.discrepancies.extend(wrong)
         self.report.discrepancies.extend(await self._check_copies(skus, facts))
         self.report.skus_checked += len(skus)
+
+    async def _mend_checkpoints(self, wrong: list[Discrepancy]) -> list[Discrepancy]:
+        stale = sorted({each.sku for each in wrong if each.where == "checkpoint"})
+        if stale:
+            await self._reads.forget_checkpoints(stale)
+            self.report.repaired += len(stale)
+        return [each for each in wrong if each.where != "checkpoint"]
 
     async def _check_copies(self, skus: list[str], facts: dict[str, SkuFacts]) -> list[Discrepancy]:
         """Compare owners and Redis; what differs is read again, because both sides may be moving."""
@@ -89,7 +105,7 @@ class InventoryAudit:
             if look:
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
                 skus = sorted({each.sku for each in differing})
-                facts = await self._reads.facts(skus)
+                facts = await self._reads.facts(skus, in_full=False)
             differing = [
                 *await self._differing_owners(skus, facts),
                 *await self._differing_copies(skus, facts),

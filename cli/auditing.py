@@ -31,18 +31,22 @@ _REDIS_SECONDS_MAX = 10.0
 _DISCREPANCIES_SHOWN_MAX = 50
 
 
-def audit_shop(directory: DataDirectory, *, sku: str | None, repair: bool, as_json: bool) -> bool:
+def audit_shop(
+    directory: DataDirectory, *, sku: str | None, repair: bool, as_json: bool, in_full: bool = False
+) -> bool:
     """Print the audit of the shop that runs in `directory`; True when all is conserved.
 
     Raises: DoorbusterError when no shop runs there.
     """
-    return audit_instance(directory.running(), sku=sku, repair=repair, as_json=as_json)
+    return audit_instance(directory.running(), sku=sku, repair=repair, as_json=as_json, in_full=in_full)
 
 
-def audit_instance(instance: RunningInstance, *, sku: str | None, repair: bool, as_json: bool) -> bool:
+def audit_instance(
+    instance: RunningInstance, *, sku: str | None, repair: bool, as_json: bool, in_full: bool = False
+) -> bool:
     """Print the audit of a running instance, of one SKU or of all with the money; True when all is conserved."""
     with joined_cluster(instance):
-        stock = asyncio.run(_audit_stock(instance, sku, repair=repair, show_progress=not as_json))
+        stock = asyncio.run(_audit_stock(instance, sku, repair=repair, in_full=in_full, show_progress=not as_json))
     money = None if sku is not None else asyncio.run(audit_money(instance, show_progress=not as_json))
     is_ok = bool(stock.ok and (money is None or money.ok))
     if as_json:
@@ -55,7 +59,7 @@ def audit_instance(instance: RunningInstance, *, sku: str | None, repair: bool, 
 
 
 async def _audit_stock(
-    instance: RunningInstance, sku: str | None, *, repair: bool, show_progress: bool
+    instance: RunningInstance, sku: str | None, *, repair: bool, in_full: bool, show_progress: bool
 ) -> "AuditReport":
     from actors.inventory_audit import InventoryAudit
     from actors.ray_clients import connect_owners
@@ -64,7 +68,8 @@ async def _audit_stock(
     inventory = await connect_owners(engine_settings(instance))
     try:
         async with _open_pool(instance) as pool:
-            audit = InventoryAudit(AuditReads(pool), LiveStockCopies(client), inventory, repair=repair)
+            copies = LiveStockCopies(client)
+            audit = InventoryAudit(AuditReads(pool), copies, inventory, repair=repair, in_full=in_full)
             if sku is not None:
                 return await audit.check(sku)
             with _progress("Auditing stock", show_progress) as on_progress:
@@ -108,7 +113,7 @@ def _progress(what: str, is_shown: bool) -> Iterator[Callable[[int, int], None]]
 
 def _print_stock(report: "AuditReport") -> None:
     if report.repaired:
-        print_line(f"{report.repaired} copies in Redis were out of date and are mended.")
+        print_line(f"{report.repaired} copies in Redis or checkpoints were wrong and are mended.")
     if report.ok:
         print_line(f"All is conserved: {report.skus_checked:,} SKUs checked, no discrepancies.")
         return

@@ -90,13 +90,18 @@ def status(data_dir: DataDir = None, as_json: Json = False) -> None:
 def audit(
     data_dir: DataDir = None,
     sku: Annotated[str | None, typer.Option(help="Audit this SKU alone.")] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what is derived: the copies in Redis.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what is derived: the copies in Redis, and checkpoints.")
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Replay the whole ledger, not only what is newer than the last audit.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Prove that nothing was oversold, lost or left behind; exit 1 with the discrepancies otherwise."""
     from cli.auditing import audit_shop
 
-    if not audit_shop(_directory(data_dir), sku=sku, repair=repair, as_json=as_json):
+    if not audit_shop(_directory(data_dir), sku=sku, repair=repair, as_json=as_json, in_full=full):
         raise typer.Exit(EXIT_NOT_CONSERVED)
 
 

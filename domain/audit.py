@@ -20,11 +20,38 @@ class Discrepancy(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class LedgerSums(msgspec.Struct, frozen=True):
+    """What some ledger entries of one SKU and warehouse add up to; `reservations` counts those that began."""
+
+    on_hand: int = 0
+    reserved: int = 0
+    allocated: int = 0
+    shipped: int = 0
+    entries: int = 0
+    reservations: int = 0
+    last: int = 0
+    """The highest number among the entries."""
+
+    def plus(self, other: "LedgerSums") -> "LedgerSums":
+        """Add up two sets of entries that have none in common."""
+        return LedgerSums(
+            on_hand=self.on_hand + other.on_hand,
+            reserved=self.reserved + other.reserved,
+            allocated=self.allocated + other.allocated,
+            shipped=self.shipped + other.shipped,
+            entries=self.entries + other.entries,
+            reservations=self.reservations + other.reservations,
+            last=max(self.last, other.last),
+        )
+
+
 class SkuFacts(msgspec.Struct):
     """One SKU in one snapshot of the database, by warehouse.
 
-    `ledger` is replayed from zero; `held` sums the reservations by state (on hand is not known there), what is owed
-    for those allocated. `shipped` sums what reservations say has left, `ledger_shipped` what the ledger says.
+    `ledger` is replayed from zero, or from the last checkpoint on when the SKU is looked at incrementally; `held` sums
+    the reservations by state (on hand is not known there), what is owed for those allocated. `shipped` sums what
+    reservations say has left, `ledger_shipped` what the ledger says. Incrementally only the reservations that newer
+    entries name are looked at: `misfits` are those that are not as the entries left them.
     """
 
     sku: str
@@ -40,6 +67,29 @@ class SkuFacts(msgspec.Struct):
     ledger_reservations: int = 0
     drops: dict[str, tuple[int, int, int]] = msgspec.field(default_factory=dict)
     """By drop: taken as recorded, taken by its reservations, its quantity."""
+    is_incremental: bool = False
+    misfits: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    """Reservation and warehouse."""
+    sums: dict[str, LedgerSums] = msgspec.field(default_factory=dict)
+    """What the ledger adds up to in whole: the next checkpoint."""
+    checkpoint: dict[str, LedgerSums] = msgspec.field(default_factory=dict)
+    replayed: dict[str, LedgerSums] = msgspec.field(default_factory=dict)
+    """What the checkpoint should be, found by a replay from zero; empty when incremental."""
+
+    @property
+    def checkpoint_last(self) -> int:
+        """Return the last entry that the checkpoint counts; 0 when there is none."""
+        return max((each.last for each in self.checkpoint.values()), default=0)
+
+    def add_ledger(self, warehouse_id: str, sums: LedgerSums) -> None:
+        """Count ledger entries, or all those before them."""
+        total = self.sums[warehouse_id] = self.sums.get(warehouse_id, LedgerSums()).plus(sums)
+        if warehouse_id:  # Entries that set units aside for a drop have none.
+            self.ledger[warehouse_id] = (total.on_hand, total.reserved, total.allocated)
+            self.ledger_shipped[warehouse_id] = total.shipped
+        self.ledger_entries += sums.entries
+        self.ledger_last = max(self.ledger_last, sums.last)
+        self.ledger_reservations += sums.reservations
 
     def totals(self) -> Totals:
         """Sum the stock rows."""
@@ -51,12 +101,23 @@ def check_tables(facts: SkuFacts) -> Iterator[Discrepancy]:
     """Compare what the database says of one SKU with itself."""
     by_warehouse = (facts.stock, facts.ledger, facts.held, facts.shipped, facts.ledger_shipped)
     for warehouse_id in sorted({each for account in by_warehouse for each in account}):
-        yield from _check_warehouse(facts, warehouse_id)
+        yield from _check_stock(facts, warehouse_id)
+        if not facts.is_incremental:
+            yield from _check_reservations(facts, warehouse_id)
     if facts.ledger_entries != facts.ledger_last:
         yield Discrepancy(
             facts.sku, "ledger", f"{facts.ledger_last} entries", f"{facts.ledger_entries} entries", "a gap"
         )
-    if facts.reservations != facts.ledger_reservations:
+    if facts.is_incremental:
+        for reservation_id, warehouse_id in facts.misfits:
+            yield Discrepancy(
+                facts.sku,
+                "reservations",
+                "as its latest ledger entries left it",
+                "something else",
+                f"{warehouse_id}: reservation {reservation_id}",
+            )
+    elif facts.reservations != facts.ledger_reservations:
         yield Discrepancy(
             facts.sku,
             "reservations",
@@ -64,6 +125,11 @@ def check_tables(facts: SkuFacts) -> Iterator[Discrepancy]:
             f"{facts.reservations} rows",
             "a reservation without a ledger entry, or the other way round",
         )
+    yield from _check_drops(facts)
+    yield from _check_checkpoint(facts)
+
+
+def _check_drops(facts: SkuFacts) -> Iterator[Discrepancy]:
     for drop_id, (recorded, counted, quantity) in facts.drops.items():
         if recorded != counted or counted > quantity:
             yield Discrepancy(
@@ -75,15 +141,29 @@ def check_tables(facts: SkuFacts) -> Iterator[Discrepancy]:
             )
 
 
-def _check_warehouse(facts: SkuFacts, warehouse_id: str) -> Iterator[Discrepancy]:
+def _check_checkpoint(facts: SkuFacts) -> Iterator[Discrepancy]:
+    if facts.is_incremental or not facts.checkpoint:
+        return
+    for warehouse_id in sorted(facts.checkpoint.keys() | facts.replayed.keys()):
+        expected = facts.replayed.get(warehouse_id, LedgerSums())
+        found = facts.checkpoint.get(warehouse_id, LedgerSums())
+        if msgspec.structs.replace(expected, last=0) != msgspec.structs.replace(found, last=0):
+            yield Discrepancy(facts.sku, "checkpoint", str(expected), str(found), warehouse_id)
+
+
+def _check_stock(facts: SkuFacts, warehouse_id: str) -> Iterator[Discrepancy]:
     stock = facts.stock.get(warehouse_id, (0, 0, 0))
     ledger = facts.ledger.get(warehouse_id, (0, 0, 0))
-    held = facts.held.get(warehouse_id, (0, 0))
     on_hand, reserved, allocated = stock
     if on_hand < reserved + allocated or min(stock) < 0:
         yield Discrepancy(facts.sku, "stock", "on_hand >= reserved + allocated", _counts(stock), warehouse_id)
     if ledger != stock:
         yield Discrepancy(facts.sku, "stock", _counts(ledger), _counts(stock), f"{warehouse_id}: ledger replayed")
+
+
+def _check_reservations(facts: SkuFacts, warehouse_id: str) -> Iterator[Discrepancy]:
+    _, reserved, allocated = facts.stock.get(warehouse_id, (0, 0, 0))
+    held = facts.held.get(warehouse_id, (0, 0))
     if held != (reserved, allocated):
         yield Discrepancy(
             facts.sku,
