@@ -54,11 +54,22 @@ _ROWS: tuple[tuple[str, tuple[tuple[str, str, tuple[Query, ...]], ...]], ...] = 
             ("p99 of the hot calls", "s", ((_quantile(0.99, "route", _HOT), "{{route}}"),)),
             ("p50 of the hot calls", "s", ((_quantile(0.5, "route", _HOT), "{{route}}"),)),
             (
-                "Requests under way, and refused",
+                "Requests under way, and how many may be",
                 "short",
                 (
                     ("sum(doorbuster_requests_in_flight)", "under way"),
-                    ("sum(rate(doorbuster_requests_refused_total[1m]))", "refused a second"),
+                    ("sum(doorbuster_admission_limit)", "worked on at most"),
+                ),
+            ),
+            (
+                "Refused",
+                "reqps",
+                (
+                    ("sum by (call_class) (rate(doorbuster_requests_refused_total[1m]))", "too many: {{call_class}}"),
+                    (
+                        "sum by (call_class) (rate(doorbuster_requests_rate_limited_total[1m]))",
+                        "of one caller: {{call_class}}",
+                    ),
                 ),
             ),
         ),
@@ -123,6 +134,13 @@ _ROWS: tuple[tuple[str, tuple[tuple[str, str, tuple[Query, ...]], ...]], ...] = 
                 "short",
                 (("max by (provider) (doorbuster_provider_breaker_state)", "{{provider}}"),),
             ),
+        ),
+    ),
+    (
+        "Events on their way out",
+        (
+            ("Age of the first that waits", "s", (("max by (outbox) (doorbuster_outbox_lag_seconds)", "{{outbox}}"),)),
+            ("Waiting", "short", (("max by (outbox) (doorbuster_outbox_waiting)", "{{outbox}}"),)),
         ),
     ),
 )

@@ -12,6 +12,7 @@ import yaml
 
 from actors.cart_owner import CartCounters
 from actors.checkout_figures import CheckoutCounters
+from actors.outbox_figures import OutboxDescription
 from actors.owner_figures import CustomerOwnerDescription, OwnerCounters, OwnerDescription
 from deploy.monitoring.dashboard import DASHBOARD, build
 from gateways.payment_routing import ProviderFigures
@@ -50,6 +51,9 @@ def _samples() -> Iterator[tuple[str, set[str]]]:
     """Yield each sample that a shop shows, with the names of its labels."""
     metrics = Metrics()
     metrics.record("POST", "/v1/reservations", 201, 0.01)
+    metrics.refused.labels("reservation").inc()
+    metrics.rate_limited.labels("reservation").inc()
+    outbox = OutboxDescription(outbox="stock", waiting=0, lag_seconds=0.0)
     provider = ProviderFigures(name="primary", breaker_state=0, times_opened=0, calls={("authorise", "answered"): 1})
     inventory = OwnerDescription(
         owner_id="owner-0", incarnation=1, pid=1, node="here", partitions=1, counters=OwnerCounters()
@@ -59,7 +63,9 @@ def _samples() -> Iterator[tuple[str, set[str]]]:
         owner_id="checkout-0", incarnation=1, pid=3, counters=CheckoutCounters(), providers=(provider,)
     )
     for line in (
-        metrics.render([inventory, cart, checkout], verdicts=[AuditVerdict("stock", 1.0, 1, 0)]).decode().splitlines()
+        metrics.render([inventory, cart, checkout], [outbox], verdicts=[AuditVerdict("stock", 1.0, 1, 0)])
+        .decode()
+        .splitlines()
     ):
         if not line.startswith("#"):
             name, _, labels = line.partition(" ")[0].partition("{")
