@@ -2,7 +2,7 @@
 
 Rows are removed by their positions once they are acknowledged; no place that was reached is remembered. So a row whose
 transaction commits late is found whenever it appears. A read is one statement, hence one snapshot: with a row it holds
-every earlier one of the same key that is not removed yet. Locked rows are waited for by nobody and skipped by nobody.
+every earlier one of the same key that is not removed yet. No row is locked: skipping locked rows would tear gaps.
 """
 
 from collections.abc import Sequence
