@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,6 +143,25 @@ def owners_move(
     from cli.owners import move_partition
 
     move_partition(_directory(data_dir), partition_id=partition, owner_id=owner)
+
+
+@application.command("archive")
+def archive(
+    before: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Parts that ended by this day.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Where the Parquet files go.")] = None,
+    restore: Annotated[Path | None, typer.Option(help="Bring a file back as a table, to look into it.")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Move old parts of the ledger to Parquet files; safe to run again after an interruption."""
+    from cli.archiving import archive_ledger, restore_file
+
+    if restore is not None:
+        restore_file(_directory(data_dir), restore)
+    elif before is None or to is None:
+        raise typer.BadParameter("name --before and --to, or --restore")
+    else:
+        archive_ledger(_directory(data_dir), before.replace(tzinfo=UTC), to, as_json=as_json)
 
 
 @application.command("import")

@@ -40,10 +40,13 @@ RETURNING p.partition_id, p.epoch
 """
 _LOAD_SKUS = """
 SELECT k.sku, k.partition_id,
-       coalesce((SELECT max(l.sequence) FROM inventory_ledger l WHERE l.sku = k.sku), 0),
-       EXISTS (SELECT 1 FROM inventory_ledger l WHERE l.sku = k.sku AND l.kind IN (1, 2, 3))
-FROM skus k WHERE k.sku = ANY(%(skus)s)
+       greatest((SELECT max(l.sequence) FROM inventory_ledger l WHERE l.sku = k.sku), c.sequence, 0),
+       c.sequence IS NOT NULL OR EXISTS (SELECT 1 FROM inventory_ledger l WHERE l.sku = k.sku AND l.kind IN (1, 2, 3))
+FROM skus k
+LEFT JOIN LATERAL (SELECT max(sequence) AS sequence FROM inventory_ledger_closed WHERE sku = k.sku) c ON true
+WHERE k.sku = ANY(%(skus)s)
 """
+"""The ledger goes on behind the entries that left with archived parts."""
 _LOAD_LINES = """
 SELECT sku, warehouse_id, on_hand, reserved, allocated FROM inventory_stock WHERE sku = ANY(%(skus)s)
 """

@@ -7,6 +7,7 @@ import pytest
 
 from actors.inventory_audit import AuditReport, InventoryAudit
 from domain.commands import Allocate, Deallocate, Release, Ship
+from domain.outcomes import Allocated, Deallocated, Released, Reserved, Shipped
 from stores.connections import make_pool
 from stores.inventory_audit import AuditReads
 from tests.contracts.inventory_desk import HOME, OTHER, SKU, Desk, drop, id_of, open_desk, reserve, restock
@@ -34,9 +35,13 @@ class AuditedShop:
 
     async def sell(self) -> None:
         """Do something of each kind; the last ids end nothing."""
-        await self.desk.do(restock(1, 20), restock(2, 5, "EAST"), drop(3, 4), *map(reserve, range(10, 16)))
+        await self.desk.do(restock(1, 20), restock(2, 5, "EAST"), drop(3, 9, limit=9), *map(reserve, range(10, 16)))
         await self.desk.do(Allocate(id_of(10), SKU, "o-1"), Release(id_of(11), SKU), Allocate(id_of(12), SKU, "o-2"))
-        await self.desk.do(Ship(id_of(20), SKU, id_of(10), "o-1", 1), Deallocate(id_of(21), SKU, id_of(12), "o-2"))
+        await self.desk.do(Allocate(id_of(15), SKU, "o-5"))
+        done = await self.desk.do(
+            Ship(id_of(20), SKU, id_of(10), "o-1", 1), Deallocate(id_of(21), SKU, id_of(12), "o-2")
+        )
+        assert [type(each) for each in done] == [Shipped, Deallocated]
 
     async def audit(self, *, in_full: bool = False, repair: bool = False) -> AuditReport:
         audit = InventoryAudit(AuditReads(self.pool), None, None, in_full=in_full, repair=repair)
@@ -62,10 +67,13 @@ def named(report: AuditReport) -> set[str]:
 async def test_audits_in_a_row_agree_however_much_is_sold_between_them(audited: AuditedShop) -> None:
     await audited.sell()
     first = await audited.audit()
-    await audited.desk.do(
+    done = await audited.desk.do(
         Allocate(id_of(13), SKU, "o-3"), Ship(id_of(22), SKU, id_of(13), "o-3", 1), Release(id_of(14), SKU), reserve(30)
     )
-    await audited.desk.do(restock(4, 3, "SOUTH"), Release(id_of(30), SKU), reserve(31))
+    assert [type(each) for each in done] == [Allocated, Shipped, Released, Reserved]
+    await audited.desk.do(
+        restock(4, 3, "SOUTH"), Release(id_of(30), SKU), reserve(31), Deallocate(id_of(23), SKU, id_of(15), "o-5")
+    )
     second = await audited.audit()
     third = await audited.audit()
     full = await audited.audit(in_full=True)
