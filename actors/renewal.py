@@ -9,11 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
-import structlog
-
 from domain.errors import DoorbusterError, Unavailable
-
-_log = structlog.get_logger()
 
 RENEW_SECONDS_MAX = 60.0
 """An owner's successor has this long to start and to claim."""
@@ -79,7 +75,6 @@ class Renewal:
             await self._sleep(POLL_SECONDS)
         with suppress(DoorbusterError):  # It may have learnt that it is superseded, and left by itself.
             await self._processes.stop(owner_id, old)
-        _log.info("owner renewed", action="owner_renew", owner_id=owner_id, incarnation=successor)
 
     async def _is_served(self, owner_id: str, old: int) -> bool:
         """Say whether a successor serves: ours, or one that the supervisor started when ours was slow."""
