@@ -196,12 +196,14 @@ async def _read_checkpoints(connection: AsyncConnection[TupleRow], skus: list[st
 
 
 async def _read_in_full(connection: AsyncConnection[TupleRow], skus: list[str], facts: dict[str, SkuFacts]) -> None:
+    if not skus:
+        return
     async for sku, warehouse_id, *sums in await connection.execute(_CLOSED, [skus]):
         closed = LedgerSums(*sums)
         facts[sku].add_ledger(warehouse_id, closed)
         facts[sku].replayed[warehouse_id] = closed
-    wanted = {"skus": skus, "sequences": [facts[sku].checkpoint_last for sku in skus]}
-    async for sku, warehouse_id, is_checkpointed, *sums in await connection.execute(_LEDGER, wanted):
+    rows = await connection.execute(_LEDGER, _since_checkpoints(skus, facts))
+    async for sku, warehouse_id, is_checkpointed, *sums in rows:
         some, each = LedgerSums(*sums), facts[sku]
         each.add_ledger(warehouse_id, some)
         if is_checkpointed:
@@ -210,19 +212,27 @@ async def _read_in_full(connection: AsyncConnection[TupleRow], skus: list[str], 
 
 
 async def _read_newer(connection: AsyncConnection[TupleRow], skus: list[str], facts: dict[str, SkuFacts]) -> None:
+    if not skus:
+        return
     for sku in skus:
         each = facts[sku]
         each.is_incremental = True
         for warehouse_id, sums in each.checkpoint.items():
             each.add_ledger(warehouse_id, sums)
-    wanted = {"skus": skus, "sequences": [facts[sku].checkpoint_last for sku in skus], "limit": MISFITS_MAX}
-    async for sku, warehouse_id, *some in await connection.execute(_NEWER_LEDGER, wanted):
+    async for sku, warehouse_id, *some in await connection.execute(_NEWER_LEDGER, _since_checkpoints(skus, facts)):
         facts[sku].add_ledger(warehouse_id, LedgerSums(*some))
     moved = [sku for sku in skus if facts[sku].ledger_last > facts[sku].checkpoint_last]
+    if not moved:
+        return
     await _read_drops(connection, moved, DROP_DAYS_INCREMENTAL, facts)
+    wanted = {**_since_checkpoints(moved, facts), "limit": MISFITS_MAX}
     misfit: UUID
     async for sku, misfit, warehouse_id in await connection.execute(_MISFITS, wanted):
         facts[sku].misfits.append((misfit.hex, warehouse_id))
+
+
+def _since_checkpoints(skus: list[str], facts: dict[str, SkuFacts]) -> dict[str, object]:
+    return {"skus": skus, "sequences": [facts[sku].checkpoint_last for sku in skus]}
 
 
 async def _read_reservations(
