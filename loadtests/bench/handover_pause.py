@@ -88,11 +88,14 @@ async def measure(shop: ScratchShop, moves: int) -> list[Figure]:
         expect_stock(await asyncio.gather(*(owners.send(each) for each in restocks([*moving, *staying]))))
         askers = Askers(owners, [*moving, *staying])
         asking = asyncio.create_task(askers.ask())
-        await asyncio.sleep(WATCH_SECONDS)
-        async with moving_owners(shop) as books:
-            figures = await _compare(askers, books, (partition_id, moving, staying), moves)
-        askers.stop()
-        await asking
+        try:
+            async with moving_owners(shop) as books:
+                await books.bring_to(2)
+                await asyncio.sleep(WATCH_SECONDS)
+                figures = await _compare(askers, books, (partition_id, moving, staying), moves)
+        finally:
+            askers.stop()
+            await asking
     finally:
         await owners.close()
     assert askers.unanswered == 0, f"{askers.unanswered} requests had no answer or a wrong one"
