@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from serve.application import ShopSettings
 
 DEFAULT_PROXY_LOCATION = "EveryNode"
+_START_ATTEMPTS_MAX = 3
 
 
 def run_applications(
@@ -24,7 +25,7 @@ def run_applications(
 
     prefixes = route_prefixes(layout)
     with ray_faults("the HTTP front did not start"):
-        ray_serve.start(proxy_location=proxy_location, http_options={"host": host, "port": port})
+        _start_serve(host, port, proxy_location)
         for name in set(ray_serve.status().applications) - set(prefixes):
             ray_serve.delete(name)
         ray_serve.run_many(
@@ -33,3 +34,18 @@ def run_applications(
                 for name, prefix in prefixes.items()
             ]
         )
+
+
+def _start_serve(host: str, port: int, proxy_location: str) -> None:
+    from ray import serve as ray_serve
+    from ray.exceptions import RayActorError
+
+    for attempt in range(1, _START_ATTEMPTS_MAX + 1):
+        try:
+            ray_serve.start(proxy_location=proxy_location, http_options={"host": host, "port": port})
+        except RayActorError:
+            # Serve kills a proxy that a busy machine keeps from starting in time, and starts another by itself.
+            if attempt == _START_ATTEMPTS_MAX:
+                raise
+        else:
+            return

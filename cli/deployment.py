@@ -7,7 +7,6 @@ while the others serve.
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 
@@ -43,11 +42,11 @@ class DeployedShop(DataDirectory):
         return instance_of(self._settings, production_of(self._settings))
 
 
-def deploy(settings: Settings, say: Say, *, is_with_front: bool, code: Path | None) -> None:
+def deploy(settings: Settings, say: Say, *, is_with_front: bool) -> None:
     """Bring the shop to the cluster and return when it answers; `say` tells people of a step.
 
-    `code` is a directory that is shipped to the nodes; without it they run what is installed on them. Without a front
-    a Serve config file brings the applications. Raises: DoorbusterError with one line that says what is wrong.
+    Without a front a Serve config file brings the applications. Nodes run the code that is installed on them.
+    Raises: DoorbusterError with one line that says what is wrong.
     """
     if settings.ray_address is None:
         raise SettingsFault(f"{PREFIX}RAY_ADDRESS: has to be given: HOST:PORT of the cluster's head")
@@ -60,7 +59,7 @@ def deploy(settings: Settings, say: Say, *, is_with_front: bool, code: Path | No
     operator = ensure_operator(instance.database_url, settings, Secrets())
     if operator.made_now:
         say(f"First operator, told only now: {operator.email} with password {operator.password}")
-    with joined_cluster(instance, code):
+    with joined_cluster(instance):
         _deploy_engine(production, say)
         if not is_with_front:
             return

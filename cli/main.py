@@ -69,14 +69,11 @@ def deploy(
     is_with_front: Annotated[
         bool, typer.Option("--front/--no-front", help="Also the HTTP front; not when a Serve config file brings it.")
     ] = True,
-    code: Annotated[
-        Path | None, typer.Option(help="A directory to ship to the nodes; they run what is installed otherwise.")
-    ] = None,
 ) -> None:
     """Bring the shop, or a new version of it, to a running Ray cluster: DOORBUSTER_RAY_ADDRESS."""
     from cli.deployment import deploy as deploy_shop
 
-    deploy_shop(_settings(None, port), print_line, is_with_front=is_with_front, code=code)
+    deploy_shop(_settings(None, port), print_line, is_with_front=is_with_front)
 
 
 @application.command("status")

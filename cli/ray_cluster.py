@@ -26,7 +26,6 @@ _CLASS_NAME = re.compile(r"^(?:\w+\.)+\w+: ")
 """What Ray puts before the message of an error that came from another process."""
 _START_ATTEMPTS_MAX = 2
 _REACH_SECONDS_MAX = 3.0
-_NOT_SHIPPED = [".git", ".venv", ".doorbuster", "tests", "docs", ".*_cache", "**/__pycache__"]
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _CPUS_MIN = 4
 """Logical CPUs that Ray hands out in fractions; fewer leave no room for owners, replicas and Serve's own actors."""
@@ -56,10 +55,10 @@ def start_cluster(directory: Path) -> str:
 
 
 @contextlib.contextmanager
-def joined_cluster(instance: RunningInstance, code: Path | None = None) -> Iterator[None]:
+def joined_cluster(instance: RunningInstance) -> Iterator[None]:
     """Join a running instance's cluster for a while; a process that is in it already just stays.
 
-    `code` is a directory that is shipped to the nodes, for the actors that are started meanwhile. Raises: ServerFault.
+    Raises: ServerFault.
     """
     loaded = sys.modules.get("ray")
     if loaded is not None and loaded.is_initialized():
@@ -69,8 +68,7 @@ def joined_cluster(instance: RunningInstance, code: Path | None = None) -> Itera
     apply_environment(instance.ray_environment)
     # Only a cluster of our own making has its nodes on loopback.
     node = {"_node_ip_address": LOOPBACK} if instance.ray_directory else {}
-    environment = {"runtime_env": {"working_dir": str(code), "excludes": _NOT_SHIPPED}} if code is not None else {}
-    _initialise(address=instance.ray_address, **node, **environment)
+    _initialise(address=instance.ray_address, **node)
     try:
         yield
     finally:

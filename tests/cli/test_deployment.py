@@ -43,7 +43,7 @@ def test_a_setting_that_a_cluster_needs_is_named_when_it_is_missing(
     settings = _settings(monkeypatch).model_copy(update={missing.removeprefix("DOORBUSTER_").lower(): None})
 
     with pytest.raises(SettingsFault) as caught:
-        deploy(settings, _say_nothing, is_with_front=True, code=None)
+        deploy(settings, _say_nothing, is_with_front=True)
 
     assert missing in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -59,7 +59,7 @@ def test_a_database_that_does_not_answer_is_told_without_its_password(monkeypatc
     settings = _settings(monkeypatch, DOORBUSTER_DATABASE_URL="postgresql://someone:hidden-word@127.0.0.1:1/shop")
 
     with pytest.raises(ServerFault, match="DOORBUSTER_DATABASE_URL") as caught:
-        deploy(settings, _say_nothing, is_with_front=True, code=None)
+        deploy(settings, _say_nothing, is_with_front=True)
 
     assert "hidden-word" not in str(caught.value)
     assert "\n" not in str(caught.value)
