@@ -41,17 +41,3 @@ async def test_relays_that_are_killed_one_after_the_other_lose_nothing(shop: Run
     await under_load(shop, kill_relays)
 
     _check_everything_was_heard(shop)
-
-
-async def test_a_relay_that_hangs_is_replaced_and_swaps_nothing_when_it_wakes(shop: RunningShop) -> None:
-    async def pause_the_relay() -> None:
-        paused = await asyncio.to_thread(another_relay, shop, None)
-        os.kill(paused, signal.SIGSTOP)
-        try:
-            await asyncio.to_thread(another_relay, shop, paused)
-        finally:
-            os.kill(paused, signal.SIGCONT)
-
-    await under_load(shop, pause_the_relay)
-
-    _check_everything_was_heard(shop)
