@@ -96,9 +96,10 @@ def expire(database_url: str, skus: Sequence[str]) -> None:
 
 
 def settle_tables(database_url: str) -> None:
-    """Vacuum and analyse, as autovacuum would have."""
+    """Vacuum and analyse, as autovacuum would have, and write out what the bulk load has left in memory."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(_ANALYSE)
+        connection.execute("CHECKPOINT")
 
 
 class _NoReaders:
