@@ -1,6 +1,6 @@
 """A network to PostgreSQL that is slow, breaks off or swallows everything costs time, and never an answer's truth.
 
-One shop in this process, its owner and its lanes included, by way of the proxy; `tests/cluster` has a whole one.
+One shop in this process, its owner and its lanes included, by way of the proxy.
 """
 
 import asyncio
