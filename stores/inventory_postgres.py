@@ -1,6 +1,5 @@
 """The inventory store on PostgreSQL: one connection that commits, one that reads, both owned by one owner."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -17,7 +16,14 @@ from domain.stock import Drop, Line, Reservation, Stock
 from stores.connections import time_limit
 from stores.inventory_encoding import COMMIT, STATES, commit_arguments, decode_command, decode_outcome
 from stores.inventory_group import Claim, CommitGroup, FoundOperation
-from stores.owner_connections import READ_SECONDS_MAX, answered, commit_fault, connect_owner, first_line
+from stores.owner_connections import (
+    READ_SECONDS_MAX,
+    ReadingConnection,
+    answered,
+    commit_fault,
+    connect_owner,
+    first_line,
+)
 
 _CLAIM_OWNER = """
 INSERT INTO inventory_owners AS o (owner_id, incarnation, node, pid)
@@ -146,15 +152,14 @@ class PostgresInventoryStore:
         self._url = database_url
         self._identity = {"owner_id": owner_id, "incarnation": incarnation, "node": node, "pid": pid}
         self._writer: AsyncConnection[TupleRow] | None = None
-        self._reader: AsyncConnection[TupleRow] | None = None
-        self._reading = asyncio.Lock()
+        self._reader = ReadingConnection(self._connect)
         self._has_claimed = False
 
     async def claim(self) -> Claim | None:
         """Raise the epochs of this owner's partitions on fresh connections."""
         await self.close()
         self._writer = await self._connect()
-        self._reader = await self._connect()
+        await self._reader.renew()
         try:
             with time_limit(self._writer, READ_SECONDS_MAX):
                 claim = await self._claim(self._writer)
@@ -304,11 +309,11 @@ class PostgresInventoryStore:
 
     async def close(self) -> None:
         """Close both connections, dead or alive."""
-        for connection in (self._writer, self._reader):
-            if connection is not None:
-                with suppress(psycopg.Error):
-                    await connection.close()
-        self._writer = self._reader = None
+        if self._writer is not None:
+            with suppress(psycopg.Error):
+                await self._writer.close()
+        self._writer = None
+        await self._reader.let_go()
 
     def _open_writer(self) -> AsyncConnection[TupleRow]:
         connection = self._writer
@@ -320,18 +325,8 @@ class PostgresInventoryStore:
         return await connect_owner(self._url, "doorbuster-owner", _SETTINGS)
 
     async def _read_all(self, statements: tuple[str, ...], wanted: Mapping[str, Any]) -> list[list[TupleRow]]:
-        async with self._reading:
-            if self._reader is None or self._reader.closed:
-                self._reader = await self._connect()
-            connection = self._reader
-            try:
-                with time_limit(connection, READ_SECONDS_MAX):
-                    return await _pipelined(connection, statements, wanted)
-            except psycopg.Error as error:
-                # Not used again, whatever its state: reads have no turn to keep, and the next one connects anew.
-                with suppress(psycopg.Error):
-                    await connection.close()
-                raise Unavailable(f"PostgreSQL failed a read: {first_line(error)}") from error
+        async with self._reader.lent() as connection:
+            return await _pipelined(connection, statements, wanted)
 
 
 async def _pipelined(

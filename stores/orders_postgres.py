@@ -1,6 +1,5 @@
 """The order store on PostgreSQL: one connection that commits, one that reads, both owned by one checkout owner."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -16,7 +15,14 @@ from domain.orders import StoredEvent
 from stores.connections import time_limit
 from stores.order_group import OrderChange, OrderClaim, order_number
 from stores.orders_encoding import COMMIT, commit_arguments, decode_event
-from stores.owner_connections import READ_SECONDS_MAX, answered, commit_fault, connect_owner, first_line
+from stores.owner_connections import (
+    READ_SECONDS_MAX,
+    ReadingConnection,
+    answered,
+    commit_fault,
+    connect_owner,
+    first_line,
+)
 
 _CLAIM = """
 INSERT INTO customer_owners AS o (owner_id, incarnation, epoch, node, pid)
@@ -64,8 +70,7 @@ class PostgresOrderStore:
         self._identity = {"owner_id": self._owner_id, "incarnation": incarnation, "node": node, "pid": pid}
         self._share = {"slot": slot, "slot_count": slot_count}
         self._writer: AsyncConnection[TupleRow] | None = None
-        self._reader: AsyncConnection[TupleRow] | None = None
-        self._reading = asyncio.Lock()
+        self._reader = ReadingConnection(self._connect)
         self._has_claimed = False
         self._epoch = 0
 
@@ -73,7 +78,7 @@ class PostgresOrderStore:
         """Raise this owner's epoch, on fresh connections."""
         await self.close()
         self._writer = await self._connect()
-        self._reader = await self._connect()
+        await self._reader.renew()
         try:
             with time_limit(self._writer, READ_SECONDS_MAX):
                 # A process that has claimed and finds another one's name has been restarted elsewhere: it may not
@@ -132,11 +137,11 @@ class PostgresOrderStore:
 
     async def close(self) -> None:
         """Close both connections, dead or alive."""
-        for connection in (self._writer, self._reader):
-            if connection is not None:
-                with suppress(psycopg.Error):
-                    await connection.close()
-        self._writer = self._reader = None
+        if self._writer is not None:
+            with suppress(psycopg.Error):
+                await self._writer.close()
+        self._writer = None
+        await self._reader.let_go()
 
     def _fence(self) -> dict[str, object]:
         return {"owner_id": self._owner_id, "epoch": self._epoch}
@@ -151,15 +156,5 @@ class PostgresOrderStore:
         return await connect_owner(self._url, "doorbuster-checkout", _SETTINGS)
 
     async def _read(self, statement: str, wanted: Mapping[str, Any]) -> list[TupleRow]:
-        async with self._reading:
-            if self._reader is None or self._reader.closed:
-                self._reader = await self._connect()
-            connection = self._reader
-            try:
-                with time_limit(connection, READ_SECONDS_MAX):
-                    return await (await connection.execute(statement, wanted)).fetchall()
-            except psycopg.Error as error:
-                # Not used again, whatever its state: reads have no turn to keep, and the next one connects anew.
-                with suppress(psycopg.Error):
-                    await connection.close()
-                raise Unavailable(f"PostgreSQL failed a read: {first_line(error)}") from error
+        async with self._reader.lent() as connection:
+            return await (await connection.execute(statement, wanted)).fetchall()

@@ -94,7 +94,7 @@ class TcpProxy:
         server.close()
         self._passing.set()
         await self._cut()
-        await asyncio.sleep(0)
+        await asyncio.gather(*(link.ended for link in list(self._links)), return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections_seen += 1
@@ -130,7 +130,9 @@ class _Link:
         self._proxy = proxy
         self._reader, self._writer = reader, writer
         self._server_writer: asyncio.StreamWriter | None = None
-        self._task = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None, "a link runs in a task of its own"
+        self.ended = task
 
     async def run(self, host: str, port: int) -> None:
         with suppress(OSError, asyncio.CancelledError):
@@ -147,8 +149,7 @@ class _Link:
 
     def cut(self) -> None:
         self._reset()
-        if self._task is not None:
-            self._task.cancel()
+        self.ended.cancel()
 
     def _reset(self) -> None:
         for writer in (self._writer, self._server_writer):
