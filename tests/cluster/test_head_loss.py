@@ -20,7 +20,7 @@ SKUS = 8
 HEADLESS_SECONDS = 4.0
 DATABASE = "head_loss"
 
-pytestmark = [pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ ANSWER_SECONDS_MAX = 10.0
 ANSWERED_BY_THE_APPLICATION = {401, 404}
 DATABASE = "nodes"
 
-pytestmark = [pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
