@@ -36,7 +36,18 @@ def _assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> Non
         assert word in done.stderr
 
 
-@pytest.mark.parametrize("command", [["status"], ["audit"], ["import", "pyproject.toml"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status"],
+        ["audit"],
+        ["import", "pyproject.toml"],
+        ["owners"],
+        ["owners", "add"],
+        ["owners", "drain", "owner-0"],
+        ["owners", "move", "7", "owner-1"],
+    ],
+)
 def test_a_command_for_a_running_shop_says_how_to_start_one(command: list[str], tmp_path: Path) -> None:
     done = _run(*command, "--data-dir", str(tmp_path / "none"))
 
