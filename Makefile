@@ -6,8 +6,10 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 STAMP := .venv/.installed
 CATALOGUE ?=
+CHAOS_SECONDS ?= 600
+CHAOS_SEED ?= 0
 
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test check bench chaos
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +31,10 @@ check: setup ## Format, lint, types, imports, tests: what CI runs
 
 bench: setup ## Measure Doorbuster against row locks, PostgreSQL and Redis Lua on this machine
 	$(BIN)/python -m loadtests.bench
+
+chaos: setup ## Kill and pause everything at random for ten minutes while people buy; CHAOS_SECONDS, CHAOS_SEED
+	DOORBUSTER_CHAOS_SECONDS=$(CHAOS_SECONDS) DOORBUSTER_CHAOS_SEED=$(CHAOS_SEED) \
+		$(BIN)/pytest -s tests/cluster/test_chaos.py
 
 # The stamp is younger than what it was made from, so a second run does nothing.
 $(STAMP): requirements.lock pyproject.toml

@@ -33,8 +33,17 @@ class Told:
 class Buyers(PatientClient):
     """Buyers of one shop."""
 
-    def __init__(self, url: str, operator: dict[str, str], *, tokens: tuple[str, ...] = TOKENS, seed: int = 1) -> None:
+    def __init__(
+        self,
+        url: str,
+        operator: dict[str, str],
+        *,
+        tokens: tuple[str, ...] = TOKENS,
+        seed: int = 1,
+        units: int = UNITS_A_SKU,
+    ) -> None:
         self.told = Told()
+        self._units = units
         super().__init__(url, operator, self.told)
         self._tokens = tokens
         self._chance = random.Random(seed)
@@ -45,7 +54,7 @@ class Buyers(PatientClient):
         await self.log_in()
         run = uuid.uuid4().hex[:8]
         self.skus = [f"BUY-{run}-{number}" for number in range(sku_count)]
-        await asyncio.gather(*(self.add_product(sku, UNITS_A_SKU) for sku in self.skus))
+        await asyncio.gather(*(self.add_product(sku, self._units) for sku in self.skus))
         self.buyers = await asyncio.gather(*(self.session() for _ in range(buyers)))
 
     async def buy_until(self, finished: asyncio.Event) -> None:
@@ -89,7 +98,7 @@ class Buyers(PatientClient):
             assert events[-1] == "OrderFailed", (order_id, events)
         for sku in self.skus:
             totals = await self.totals(sku)
-            assert totals["on_hand"] == UNITS_A_SKU
+            assert totals["on_hand"] == self._units
             assert totals["allocated"] == owed[sku], sku
 
     async def _settled_events(self, order_id: str) -> list[str]:

@@ -28,8 +28,9 @@ class Told:
 class Crowd(PatientClient):
     """Shoppers of one shop."""
 
-    def __init__(self, url: str, operator: dict[str, str], seed: int = 1) -> None:
+    def __init__(self, url: str, operator: dict[str, str], *, seed: int = 1, units: int = UNITS_A_SKU) -> None:
         self.told = Told()
+        self._units = units
         super().__init__(url, operator, self.told)
         self._chance = random.Random(seed)
         self.skus: list[str] = []
@@ -39,7 +40,7 @@ class Crowd(PatientClient):
         await self.log_in()
         run = uuid.uuid4().hex[:8]
         self.skus = [f"FAULT-{run}-{number}" for number in range(sku_count)]
-        await asyncio.gather(*(self.add_product(sku, UNITS_A_SKU) for sku in self.skus))
+        await asyncio.gather(*(self.add_product(sku, self._units) for sku in self.skus))
         self._shoppers = await asyncio.gather(*(self.session() for _ in range(shoppers)))
 
     async def shop_until(self, finished: asyncio.Event) -> None:
@@ -62,9 +63,9 @@ class Crowd(PatientClient):
             allocated[kept["sku"]] += kept["quantity"] if kept["state"] == "allocated" else 0
         for sku in self.skus:
             totals = await self.totals(sku)
-            assert totals["on_hand"] == UNITS_A_SKU
+            assert totals["on_hand"] == self._units
             assert (totals["reserved"], totals["allocated"]) == (held[sku], allocated[sku]), sku
-            assert totals["available"] == UNITS_A_SKU - held[sku] - allocated[sku]
+            assert totals["available"] == self._units - held[sku] - allocated[sku]
 
     async def _shop(self, headers: dict[str, str], finished: asyncio.Event) -> None:
         while not finished.is_set():
