@@ -43,7 +43,7 @@ class RayNodes:
         self.workers: list[NodeHandle] = []
 
     def start_head(self) -> NodeHandle:
-        """Start the head, or start it again."""
+        """Start the head."""
         self.head = NodeHandle(**self._do("start_head"))
         return self.head
 
@@ -56,10 +56,6 @@ class RayNodes:
         """Let a worker's machine die."""
         self.workers.remove(node)
         self._do("kill_worker", node_id=node.node_id)
-
-    def kill_head(self) -> None:
-        """Let the head's machine die."""
-        self._do("kill_head")
 
     def _do(self, name: str, **arguments: str) -> dict[str, Any]:
         assert self._process.stdin
