@@ -117,6 +117,8 @@ def ray_nodes(
     write_private(token, b"0" * 64)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "DOORBUSTER_"))}
     variables = kept | ray_environment(short, token, drain_seconds=0.0) | _SMALL | dict(environment or {})
+    # Ray leaves a cluster's address in its directory for temporary files, also when the cluster is gone.
+    variables |= {"RAY_TMPDIR": str(short)}
     with (directory / "nodes.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.cluster.nodes_process", str(short), str(free_port())],
