@@ -16,8 +16,6 @@ from tests.cluster.under_load import pid_of, under_load
 
 ASKED_SECONDS = 2.8
 """Long enough for the supervisor to have asked the giver, shorter than it bears a silence."""
-GIVEN_SECONDS_MAX = 2.0
-"""Shorter than it takes another supervisor to start and to ask."""
 PARTITION = 7
 pytestmark = [pytest.mark.timeout(240)]
 
@@ -77,7 +75,6 @@ async def test_a_supervisor_that_is_killed_in_the_middle_of_a_move_is_not_missed
     else:
         words, begun, wanted = ["drain", giver], _IS_DRAINING.format(giver), spread_over(others)
     supervisor = pid_of("ray::SupervisorActor", near=pids[giver])
-    had = _partitions_of(shop, giver)
 
     async def fault() -> None:
         wished = asyncio.create_task(asyncio.to_thread(shop.command, "owners", *words))
@@ -88,7 +85,6 @@ async def test_a_supervisor_that_is_killed_in_the_middle_of_a_move_is_not_missed
             os.kill(supervisor, signal.SIGKILL)
         finally:
             os.kill(pids[giver], signal.SIGCONT)
-        await asyncio.to_thread(_wait_for, shop, _HAS_FEWER.format(giver, had), GIVEN_SECONDS_MAX)
         await wished
 
     await under_load(shop, fault)
@@ -102,7 +98,6 @@ async def test_a_supervisor_that_is_killed_in_the_middle_of_a_move_is_not_missed
 _HAS_CLAIMED = """
 SELECT 1 FROM inventory_owners JOIN wanted_owners USING (owner_id) WHERE owner_id = '{}' AND claimed_at > wished_at
 """
-_HAS_FEWER = "SELECT 1 FROM inventory_partitions WHERE owner_id = '{}' HAVING count(*) < {}"
 _IS_DRAINING = "SELECT 1 FROM wanted_owners WHERE owner_id = '{}' AND state = 'draining'"
 
 
@@ -111,8 +106,3 @@ def _wait_for(shop: RunningShop, statement: str, seconds_max: float = 60.0) -> N
     while not shop.rows(statement):
         assert time.monotonic() < give_up_at, statement
         time.sleep(0.01)
-
-
-def _partitions_of(shop: RunningShop, owner_id: str) -> int:
-    ((count,),) = shop.rows(f"SELECT count(*) FROM inventory_partitions WHERE owner_id = '{owner_id}'")
-    return int(count)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,7 +60,9 @@ def test_a_small_machine_has_one_application() -> None:
 @pytest.mark.parametrize("root_path", ["", "/v1/audit"])
 async def test_an_application_below_a_prefix_sees_whole_paths(root_path: str) -> None:
     metrics = Metrics()
-    front = ShopFront(build_api(_never_opened, metrics, "0.0.0"), metrics)
+    api = build_api(_never_opened, metrics, "0.0.0")
+    api.state.shop = SimpleNamespace(rate_limiter=None)
+    front = ShopFront(api, metrics)
 
     status = await _status(front, "/healthz", root_path="")
     status_below = await _status(front, "/v1/audit/nothing-here", root_path=root_path)
