@@ -5,10 +5,7 @@ while the others serve.
 """
 
 import os
-import time
 from collections.abc import Callable
-
-import httpx
 
 from cli.applications import run_applications
 from cli.data_directory import DataDirectory, RunningInstance, RunningProvider, Secrets
@@ -17,7 +14,7 @@ from cli.payment_providers import check_external_provider
 from cli.postgres_server import check_external_postgres
 from cli.production import Production, production_of
 from cli.ray_cluster import joined_cluster, ray_faults
-from cli.server_process import ServerFault
+from cli.readiness import wait_until_ready
 from cli.settings import PREFIX, Settings, SettingsFault
 from cli.valkey_server import check_external_redis
 from stores.migrator import migrate
@@ -25,7 +22,6 @@ from stores.migrator import migrate
 ENGINE_SECONDS_MAX = 180.0
 """Nodes may have to be launched for the owners."""
 READY_SECONDS_MAX = 120.0
-_POLL_SECONDS = 0.5
 
 Say = Callable[[str], None]
 
@@ -64,7 +60,7 @@ def deploy(settings: Settings, say: Say, *, is_with_front: bool) -> None:
         if not is_with_front:
             return
         _run_front(settings, production, say)
-    _wait_until_ready(instance.url)
+    wait_until_ready(instance.url, READY_SECONDS_MAX)
     say(f"The shop is open at {instance.url} (API: {instance.url}/docs).")
 
 
@@ -129,19 +125,3 @@ def _run_front(settings: Settings, production: Production, say: Say) -> None:
         port=settings.port,
         proxy_location=settings.proxy_location,
     )
-
-
-def _wait_until_ready(url: str) -> None:
-    give_up_at = time.monotonic() + READY_SECONDS_MAX
-    reason = "no answer"
-    while time.monotonic() < give_up_at:
-        try:
-            answer = httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False)
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-        else:
-            if answer.status_code == httpx.codes.OK:
-                return
-            reason = answer.text
-        time.sleep(_POLL_SECONDS)
-    raise ServerFault(f"the shop did not get ready within {READY_SECONDS_MAX:.0f} s: {reason[:200]}")

@@ -5,12 +5,10 @@ import io
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 
 from actors.engine_settings import EngineSettings
@@ -20,6 +18,7 @@ from cli.first_operator import OperatorCredentials, ensure_operator
 from cli.ports import is_free
 from cli.ray_cluster import leave_cluster, make_ray_directory, ray_faults, start_cluster
 from cli.ray_environment import apply_environment, ray_environment
+from cli.readiness import wait_until_ready
 from cli.server_process import ServerFault, stop
 from cli.servers_in_use import ServersInUse
 from cli.settings import Settings, default_owner_count
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from serve.rate_limits import RateLimits
 
 READY_SECONDS_MAX = 120.0
-_POLL_SECONDS = 0.2
 _SWEEP_SECONDS_MAX = 20.0
 
 Say = Callable[[str], None]
@@ -78,7 +76,7 @@ class Shop:
         self._start_engine()
         self._checkpoint()
         self._start_http(secrets.secret_key)
-        self._wait_until_ready()
+        wait_until_ready(self.url, READY_SECONDS_MAX, self._checkpoint)
         return self.instance
 
     @property
@@ -177,22 +175,6 @@ class Shop:
         )
         layout = self._settings.applications or "together"
         run_applications(shop, layout, host=self._settings.host, port=self._settings.port)
-
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + READY_SECONDS_MAX
-        reason = "no answer"
-        while time.monotonic() < deadline:
-            self._checkpoint()
-            try:
-                answer = httpx.get(f"{self.url}/readyz", timeout=5.0)
-            except httpx.HTTPError as error:
-                reason = str(error) or type(error).__name__
-            else:
-                if answer.status_code == httpx.codes.OK:
-                    return
-                reason = answer.text
-            time.sleep(_POLL_SECONDS)
-        raise ServerFault(f"the shop did not get ready within {READY_SECONDS_MAX:.0f} s: {reason[:200]}")
 
     def _tell_restart(self, name: str) -> None:
         servers = self._servers

@@ -55,10 +55,11 @@ def _targets(console: Console) -> Iterator[tuple[dict[str, str], dict[str, list[
             POSTGRES: running.enter_context(postgres_baseline(shop.database_url, secret_key, skus)),
             REDIS: running.enter_context(redis_baseline(secret_key, skus)),
         }
-        yield urls, {HOT: _requests(skus[:1], tokens), MIX: _requests(skus, tokens)}
+        yield urls, {HOT: reservation_requests(skus[:1], tokens), MIX: reservation_requests(skus, tokens)}
 
 
-def _requests(skus: Sequence[str], tokens: Sequence[str]) -> list[bytes]:
+def reservation_requests(skus: Sequence[str], tokens: Sequence[str]) -> list[bytes]:
+    """Return requests for one unit each, of products and by shoppers drawn from a fixed seed."""
     chance = random.Random(1)
     return [
         build_request(

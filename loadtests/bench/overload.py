@@ -9,7 +9,6 @@ away from the shop, so the goodput told here is a lower bound of what the shop d
 import argparse
 import asyncio
 import os
-import random
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,13 +21,13 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from loadtests.bench.http_bench import reservation_requests
 from loadtests.bench.scratch_shop import scratch_shop
 from loadtests.bench.stocked_shop import bench_skus, set_up
-from loadtests.http_load import LoadPlan, build_request, run_load
+from loadtests.http_load import LoadPlan, run_load
 from loadtests.open_load import OpenFigures, OpenPlan, run_open_load
 
 SKU_COUNT = 200
-REQUEST_COUNT = 4_096
 PEAK_CONNECTIONS = 128
 OPEN_CONNECTIONS = 1_500
 WARM_UP_SECONDS = 1.0
@@ -78,25 +77,12 @@ def main() -> int:
             tokens = asyncio.run(set_up(shop, skus))
         told: list[Overload] = []
         for name, chosen_skus in (("one hot SKU", skus[:1]), (f"{SKU_COUNT} SKUs", skus)):
-            requests = _requests(chosen_skus, tokens)
+            requests = reservation_requests(chosen_skus, tokens)
             told += uvloop.run(_measure(shop.url, name, requests, chosen.seconds, console))
     _print(told, console)
     if chosen.json:
         chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(told)))
     return 0
-
-
-def _requests(skus: Sequence[str], tokens: Sequence[str]) -> list[bytes]:
-    chance = random.Random(1)
-    return [
-        build_request(
-            "POST",
-            "/v1/reservations",
-            token=chance.choice(tokens),
-            body=msgspec.json.encode({"sku": chance.choice(skus), "quantity": 1}),
-        )
-        for _ in range(REQUEST_COUNT)
-    ]
 
 
 async def _measure(url: str, name: str, requests: Sequence[bytes], seconds: float, console: Console) -> list[Overload]:

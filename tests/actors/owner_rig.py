@@ -159,3 +159,31 @@ async def settle(turns: int = 50) -> None:
 def held(outcome: Outcome) -> Reserved:
     assert isinstance(outcome, Reserved), outcome
     return outcome
+
+
+async def submit(rig: Rig, *commands: object) -> list[Outcome]:
+    return await rig.owner.submit(commands)  # type: ignore[arg-type]
+
+
+def later(rig: Rig, *commands: object) -> "asyncio.Task[list[Outcome]]":
+    return asyncio.create_task(submit(rig, *commands))
+
+
+async def steady_load(rig: Rig, sku: str) -> "list[asyncio.Task[None]]":
+    """Start shoppers of whom some always wait for the next commit; they stop with the owner."""
+    numbers = iter(range(100, 1_000_000))
+
+    async def slow_disk() -> None:
+        await asyncio.sleep(0.003)
+
+    async def shop() -> None:
+        while rig.owner.state == "running":
+            await submit(rig, reserve(next(numbers), sku=sku))
+            await asyncio.sleep(0.0001)
+
+    rig.brake.before_write = slow_disk  # type: ignore[method-assign]
+    shoppers = []
+    for _ in range(9):
+        shoppers.append(asyncio.create_task(shop()))
+        await asyncio.sleep(0.001)
+    return shoppers

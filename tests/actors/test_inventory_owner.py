@@ -15,7 +15,6 @@ from domain.outcomes import (
     DropOpened,
     Ended,
     NotMine,
-    Outcome,
     Released,
     SoldOut,
     StockChanged,
@@ -33,42 +32,16 @@ from tests.actors.owner_rig import (
     drop,
     held,
     id_of,
+    later,
     release,
     reserve,
     restock,
     settle,
     shrink,
     started_rig,
+    steady_load,
+    submit,
 )
-
-
-async def submit(rig: Rig, *commands: object) -> list[Outcome]:
-    return await rig.owner.submit(commands)  # type: ignore[arg-type]
-
-
-def later(rig: Rig, *commands: object) -> "asyncio.Task[list[Outcome]]":
-    return asyncio.create_task(submit(rig, *commands))
-
-
-async def steady_load(rig: Rig, sku: str) -> "list[asyncio.Task[None]]":
-    """Start shoppers of whom some always wait for the next commit; they stop with the owner."""
-    numbers = iter(range(100, 1_000_000))
-
-    async def slow_disk() -> None:
-        await asyncio.sleep(0.003)
-
-    async def shop() -> None:
-        while rig.owner.state == "running":
-            await submit(rig, reserve(next(numbers), sku=sku))
-            await asyncio.sleep(0.0001)
-
-    rig.brake.before_write = slow_disk  # type: ignore[method-assign]
-    shoppers = []
-    for _ in range(9):
-        shoppers.append(asyncio.create_task(shop()))
-        await asyncio.sleep(0.001)
-    return shoppers
-
 
 # --- decide, commit, answer ---
 

@@ -8,36 +8,20 @@ from actors.inventory_owner import InventoryOwner
 from actors.owner_timers import run_timers
 from domain.errors import OutcomeUnknown, StaleEpoch
 from domain.identity import PARTITION_COUNT, partition_of
-from domain.outcomes import NotMine, Outcome, SoldOut
-from tests.actors.owner_rig import HOLD_SECONDS, OTHER, SKU, Rig, held, reserve, settle, started_rig
-
-
-async def submit(rig: Rig, *commands: object) -> list[Outcome]:
-    return await rig.owner.submit(commands)  # type: ignore[arg-type]
-
-
-def later(rig: Rig, *commands: object) -> "asyncio.Task[list[Outcome]]":
-    return asyncio.create_task(submit(rig, *commands))
-
-
-async def steady_load(rig: Rig, sku: str) -> "list[asyncio.Task[None]]":
-    """Start shoppers of whom some always wait for the next commit; they stop with the owner."""
-    numbers = iter(range(100, 1_000_000))
-
-    async def slow_disk() -> None:
-        await asyncio.sleep(0.003)
-
-    async def shop() -> None:
-        while rig.owner.state == "running":
-            await submit(rig, reserve(next(numbers), sku=sku))
-            await asyncio.sleep(0.0001)
-
-    rig.brake.before_write = slow_disk  # type: ignore[method-assign]
-    shoppers = []
-    for _ in range(9):
-        shoppers.append(asyncio.create_task(shop()))
-        await asyncio.sleep(0.001)
-    return shoppers
+from domain.outcomes import NotMine, SoldOut
+from tests.actors.owner_rig import (
+    HOLD_SECONDS,
+    OTHER,
+    SKU,
+    Rig,
+    held,
+    later,
+    reserve,
+    settle,
+    started_rig,
+    steady_load,
+    submit,
+)
 
 
 async def two_owners() -> tuple[Rig, InventoryOwner]:
