@@ -11,10 +11,17 @@ import redis as redis_client
 
 from cli.postgres_server import PostgresServer
 from cli.valkey_server import ValkeyServer
+from serve.logs import configure_logs
 from stores.migrator import migrate
 
 _TEMPLATE = "template_doorbuster"
 _database_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logs_of_a_shop() -> None:
+    """Log as a shop does: a traceback with every local in colour takes seconds."""
+    configure_logs("info")
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,6 @@ class Weather:
 
     to_server_seconds: float = 0.0
     to_client_seconds: float = 0.0
-    is_stalled: bool = False
-    """Nothing passes in either direction and nobody is told: a black hole. What is held passes afterwards."""
     is_refusing: bool = False
 
 
@@ -53,9 +51,11 @@ class TcpProxy:
         assert self._ready.wait(CONNECT_SECONDS_MAX), "the proxy did not start"
 
     def stop(self) -> None:
-        """Cut everything and end."""
+        """End all faults, cut everything and end."""
+        self.heal()
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(CONNECT_SECONDS_MAX)
+        assert not self._thread.is_alive(), "the proxy did not end"
 
     def delay(self, to_server_seconds: float = 0.0, to_client_seconds: float = 0.0) -> None:
         """Let everything that is sent from now on arrive so much later; bandwidth stays as it is."""
@@ -70,8 +70,7 @@ class TcpProxy:
         self.weather.is_refusing = is_refusing
 
     def stall(self) -> None:
-        """Become a black hole: connections stay, and are made, but nothing passes until `heal`."""
-        self.weather.is_stalled = True
+        """Become a black hole: connections stay, and are made, but nothing passes until `heal`, which lets it go."""
         self._loop.call_soon_threadsafe(self._passing.clear)
 
     def heal(self) -> None:
@@ -92,7 +91,6 @@ class TcpProxy:
         self._ready.set()
         await self._stopping.wait()
         server.close()
-        self._passing.set()
         await self._cut()
         await asyncio.gather(*(link.ended for link in list(self._links)), return_exceptions=True)
 
@@ -119,8 +117,7 @@ class TcpProxy:
         late_seconds = delivers_at - self._loop.time()
         if late_seconds > 0:
             await asyncio.sleep(late_seconds)
-        while self.weather.is_stalled:
-            await self._passing.wait()
+        await self._passing.wait()
 
 
 class _Link:

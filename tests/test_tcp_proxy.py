@@ -83,8 +83,20 @@ async def test_a_black_hole_swallows_new_connections_too_and_gives_back_what_it_
 async def test_new_connections_can_be_refused(echo: TcpProxy) -> None:
     echo.refuse(True)
 
-    with pytest.raises(ConnectionError):
+    with pytest.raises(OSError):  # noqa: PT011 - a reset, or no connection any more, by when it is noticed
         await _ask(echo, b"x")
 
     echo.heal()
     assert (await _ask(echo, b"x"))[0] == b"x"
+
+
+async def test_it_ends_even_as_a_black_hole_that_holds_something() -> None:
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    with tcp_proxy("127.0.0.1", server.sockets[0].getsockname()[1]) as proxy:
+        proxy.stall()
+        asked = asyncio.create_task(_ask(proxy, b"held"))
+        await asyncio.sleep(0.1)
+
+    assert not proxy._thread.is_alive()
+    await asyncio.gather(asked, return_exceptions=True)
+    server.close()
