@@ -6,6 +6,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 STAMP := .venv/.installed
 CATALOGUE ?=
+TEST_WORKERS ?= 2
 CHAOS_SECONDS ?= 600
 CHAOS_SEED ?= 0
 
@@ -19,8 +20,9 @@ setup: $(STAMP) ## Make .venv with everything in it, the doorbuster command too
 demo: setup ## Open a shop, sell a drop of 1,000 units, prove it; CATALOGUE=path for your own products
 	$(BIN)/doorbuster demo $(if $(CATALOGUE),--catalogue "$(CATALOGUE)")
 
-test: setup ## Run the tests
-	$(BIN)/pytest
+test: setup ## Run the tests; those of whole shops at last and one by one, TEST_WORKERS processes share the others
+	@$(BIN)/pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile --ignore=tests/cluster; others=$$?; \
+		$(BIN)/pytest tests/cluster && exit $$others
 
 check: setup ## Format, lint, types, imports, tests: what CI runs
 	$(BIN)/ruff format --check .

@@ -6,20 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.running_shop import RunningShop, running_shop
+from tests.cluster.running_shop import RunningShop
 from tests.cluster.under_load import pid_of, under_load
 
 pytestmark = [pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
-    with running_shop(tmp_path_factory.mktemp("shop") / "data", owner_count="2") as running:
-        yield running
 
 
 async def test_a_killed_owner_comes_back_with_everything_that_was_answered(shop: RunningShop) -> None:

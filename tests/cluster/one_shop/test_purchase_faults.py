@@ -6,20 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.buyers import Buyers
 from tests.cluster.patient_client import served_again
-from tests.cluster.running_shop import RunningShop, running_shop
+from tests.cluster.running_shop import RunningShop
 
 BUYERS = 12
 SKUS = 12
 BEFORE_SECONDS = 1.0
 STEP_SECONDS_MAX = 60.0
-FAULT_POINTS = Path(__file__).parent / "fault_points"
 
 EVERY_STEP = (
     "RequestPayment",
@@ -36,20 +35,6 @@ EVERY_STEP = (
 """Those that a crowd of buyers performs all the time; the others are met in `tests/simulation`."""
 
 pytestmark = [pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def kill_order(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file in which a test names the step after which a checkout owner dies."""
-    return tmp_path_factory.mktemp("orders") / "kill-after"
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, kill_order: Path) -> Iterator[RunningShop]:
-    data = tmp_path_factory.mktemp("shop") / "data"
-    environment = {"PYTHONPATH": str(FAULT_POINTS), "DOORBUSTER_TEST_KILL_AFTER": str(kill_order)}
-    with running_shop(data, environment=environment) as running:
-        yield running
 
 
 async def _under_load(shop: RunningShop, fault: Callable[[], Awaitable[None]]) -> Buyers:

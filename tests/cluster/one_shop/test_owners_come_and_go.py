@@ -4,26 +4,20 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from domain.identity import PARTITION_COUNT
 from domain.placement import rendezvous
-from tests.cluster.running_shop import RunningShop, running_shop
+from tests.cluster.running_shop import RunningShop
 from tests.cluster.under_load import pid_of, under_load
 
 ASKED_SECONDS = 2.8
 """Long enough for the supervisor to have asked the giver, shorter than it bears a silence."""
 PARTITION = 7
 pytestmark = [pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
-    with running_shop(tmp_path_factory.mktemp("shop") / "data", owner_count="2") as running:
-        yield running
 
 
 def spread_over(owner_ids: Iterable[str]) -> dict[str, set[int]]:
