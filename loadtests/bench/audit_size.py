@@ -15,10 +15,10 @@ import time
 import psycopg
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from actors.inventory_audit import InventoryAudit
 from loadtests.bench.bulk_stock import bench_sku, settle_tables, stock_up
+from loadtests.bench.figures import Figure, add_json_option, table_of, tell
 from loadtests.bench.scratch_postgres import scratch_postgres
 from stores.connections import make_pool
 from stores.inventory_audit import AuditReads
@@ -69,9 +69,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000, help="entries of the ledger")
     parser.add_argument("--skus", type=int, default=1_000)
+    add_json_option(parser)
     chosen = parser.parse_args()
     console = Console()
-    table = Table("audit", "entries", "SKUs", "s")
+    figures: list[Figure] = []
     pairs = chosen.rows // chosen.skus // 2
     skus = [bench_sku(number) for number in range(chosen.skus)]
 
@@ -79,7 +80,9 @@ def main() -> int:
 
         def measure(what: str, entries: int, *, in_full: bool) -> None:
             seconds, checked = asyncio.run(audit(url, in_full=in_full))
-            table.add_row(what, f"{entries:,}", f"{checked:,}", f"{seconds:.2f}")
+            assert checked == chosen.skus
+            baseline = figures[0].name if figures else ""
+            figures.append(Figure(f"{what}: {entries:,} entries", "s", [seconds], baseline))
 
         stock_up(url, 0, chosen.skus)
         per_insert = max(1, ROWS_PER_INSERT // pairs // 2)
@@ -93,7 +96,8 @@ def main() -> int:
         move(url, sold, pairs + 1, pairs + 50)
         measure(f"incremental, {len(sold):,} SKUs were sold", len(sold) * 100, in_full=False)
         measure("in full, checkpoints too", entries + len(sold) * 100, in_full=True)
-    console.print(table)
+    words = f"A ledger of {chosen.skus:,} SKUs, one connection; the first audit leaves checkpoints for later ones."
+    tell(table_of("The audit against the ledger's length", words, figures), console, chosen.json)
     return 0
 
 

@@ -10,20 +10,17 @@ import argparse
 import asyncio
 import itertools
 import os
-import statistics
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from rich.console import Console
 
 from actors.engine_settings import EngineSettings
 from domain.commands import Release, Reserve
 from domain.identity import PARTITION_COUNT, partition_of
 from domain.outcomes import Released, Reserved
-from loadtests.bench.figures import Figure, print_figures
+from loadtests.bench.figures import Figure, add_json_option, table_of, tell
 from loadtests.bench.moving_owners import MovingOwners, expect_stock, moving_owners, register, restocks
 from loadtests.bench.scratch_shop import ScratchShop, scratch_shop
 
@@ -129,17 +126,17 @@ def main() -> int:
     """Measure on a scratch shop of two owners; about four seconds a move."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moves", type=int, default=6)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    add_json_option(parser)
     arguments = parser.parse_args()
     console = Console()
     with scratch_shop(console, owner_count="2") as shop, shop.joined_ray():
         figures = asyncio.run(measure(shop, arguments.moves))
-    print_figures(figures, console)
-    console.print(f"{PARTITION_COUNT} home partitions, {os.cpu_count()} cores; every request had its answer.")
-    for figure in figures:
-        console.print(f"{figure.name}: median {statistics.median(figure.runs):.1f}, at most {max(figure.runs):.1f} ms")
-    if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+    words = (
+        "A partition moves to the other of two owners under load, and back. The longest time in which none of its"
+        " products got an answer, against the same watch with nothing moving."
+        f" {PARTITION_COUNT} home partitions; no request failed."
+    )
+    tell(table_of("The pause of a hand-over", words, figures), console, arguments.json)
     return 0
 
 

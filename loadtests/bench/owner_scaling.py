@@ -12,16 +12,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
 from actors import wire
 from domain.commands import Command, Reserve
 from domain.identity import partition_of
 from domain.outcomes import Reserved
-from loadtests.bench.figures import Figure, print_figures
+from loadtests.bench.figures import Figure, add_json_option, table_of, tell
 from loadtests.bench.moving_owners import MovingOwners, expect_stock, moving_owners, register, restocks
 from loadtests.bench.scratch_shop import ScratchShop, scratch_shop
 
@@ -133,15 +131,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    add_json_option(parser)
     arguments = parser.parse_args()
     console = Console()
     with scratch_shop(console, owner_count="1") as shop, shop.joined_ray():
         figures = asyncio.run(measure(shop, arguments.rounds, arguments.seconds, console))
-    print_figures(figures, console)
-    console.print(f"{os.cpu_count()} cores for owners, PostgreSQL, Ray and the one process that asks.")
-    if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+    words = (
+        f"{SKU_COUNT:,} SKUs, the same shop with each number of owners in turn; {os.cpu_count()} cores for owners,"
+        " PostgreSQL, Ray and the one process that asks."
+    )
+    tell(table_of("Throughput against the number of owners", words, figures), console, arguments.json)
     return 0
 
 

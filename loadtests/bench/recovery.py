@@ -15,16 +15,17 @@ import time
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 
 from actors.inventory_owner import InventoryOwner
 from domain.commands import Reserve
 from domain.outcomes import Reserved
 from loadtests.bench.bulk_stock import bench_sku, expire, hold, make_owner, settle_tables, stock_up
+from loadtests.bench.figures import Figure, add_json_option, table_of, tell
 from loadtests.bench.scratch_postgres import scratch_postgres
 
 UNPUBLISHED_SECONDS = 60.0
 STALL_LOOK_SECONDS = 0.005
+TOLD = {"recovered": "all holds are back", "answered": "first answer", "stalled": "longest stall"}
 
 
 class Recovery(NamedTuple):
@@ -84,18 +85,20 @@ def main() -> int:
     parser.add_argument("--spread", type=int, default=10_000, help="SKUs that share the holds in the second case")
     parser.add_argument("--stocked", type=int, default=100_000, help="SKUs stocked and at rest in the third case")
     parser.add_argument("--rounds", type=int, default=3)
+    add_json_option(parser)
     chosen = parser.parse_args()
     console = Console()
-    table = Table("case", "live holds", "claimed s", "all holds back s", "first answer s", "longest stall s")
+    figures: list[Figure] = []
     incarnations = itertools.count(1)
     with scratch_postgres() as url:
 
         def measure(case: str, sku: str) -> None:
             settle_tables(url)
-            for _ in range(chosen.rounds):
-                seen = asyncio.run(recover(url, next(incarnations), sku))
-                figures = (seen.claimed, seen.recovered, seen.answered, seen.stalled)
-                table.add_row(case, f"{seen.holds:,}", *(f"{each:.3f}" for each in figures))
+            seen = [asyncio.run(recover(url, next(incarnations), sku)) for _ in range(chosen.rounds)]
+            assert all(each.holds >= chosen.holds for each in seen), "holds are missing"
+            figures.extend(
+                Figure(f"{what}, {case}", "s", [getattr(each, name) for each in seen]) for name, what in TOLD.items()
+            )
 
         hot, spread = bench_sku(0), [bench_sku(number) for number in range(1, 1 + chosen.spread)]
         stock_up(url, 0, 1)
@@ -107,7 +110,11 @@ def main() -> int:
         measure(f"{chosen.spread:,} SKUs", spread[0])
         stock_up(url, 1 + chosen.spread, chosen.stocked)
         measure(f"{chosen.spread:,} SKUs among {chosen.stocked:,} at rest", spread[0])
-    console.print(table)
+    words = (
+        f"An owner is gone; a successor brings {chosen.holds:,} live holds back into memory, and a shopper asks."
+        " Seconds from its claim on; the stall is the longest time in which it answered nobody."
+    )
+    tell(table_of("Recovery of an owner", words, figures), console, chosen.json)
     return 0
 
 

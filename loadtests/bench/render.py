@@ -1,6 +1,6 @@
 """Turns the figures of the benchmarks into the tables of docs/benchmarks.md, and leaves the words around them.
 
-python -m loadtests.bench.render --engine engine.json --http http.json --purchase purchase.json --page PAGE
+python -m loadtests.bench.render --http http.json --purchase purchase.json --tables engine.json ... --page PAGE
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtests.bench.figures import Figure
+from loadtests.bench.figures import FigureTable
 from loadtests.bench.measured import DOORBUSTER, HttpFigures, Measured, ratios
 from loadtests.bench.rounds import median_latencies
 
@@ -21,7 +21,7 @@ EMPTY_PAGE = f"# Benchmarks\n\n{START}\n{END}\n"
 
 
 def render_page(
-    page: str, *, engine: Sequence[Figure], http: HttpFigures | None, purchases: HttpFigures | None = None
+    page: str, *, tables: Sequence[FigureTable], http: HttpFigures | None, purchases: HttpFigures | None = None
 ) -> str:
     """Return the page with new tables between its two markers; a page without markers gets them at its end."""
     if START not in page or END not in page:
@@ -29,7 +29,7 @@ def render_page(
     before, _, rest = page.partition(START)
     after = rest.partition(END)[2]
     told = [figures for figures in (http, purchases) if figures is not None]
-    sections = [*_machine(told), *_engine(engine), *_http(http), *_purchases(purchases)]
+    sections = [*_machine(told), *_http(http), *_purchases(purchases), *_figures(tables)]
     return before + "\n\n".join([START, *sections, END]) + after
 
 
@@ -38,17 +38,11 @@ def _machine(told: Sequence[HttpFigures]) -> Iterable[str]:
         yield _table(("", ""), told[0].machine)
 
 
-def _engine(figures: Sequence[Figure]) -> Iterable[str]:
-    if not figures:
-        return
-    by_name = {figure.name: figure for figure in figures}
-    rows = []
-    for figure in figures:
-        baseline = by_name.get(figure.baseline)
-        times = _spread(figure.ratios(baseline), "{:.1f}") if baseline else ("", "", "")
-        rows.append((figure.name, figure.unit, *_spread(figure.runs, "{:,.0f}"), times[1]))
-    yield "## The engine on one hot SKU"
-    yield _table(("What", "Unit", "Min", "Median", "Max", "Times the row lock (median)"), rows)
+def _figures(tables: Sequence[FigureTable]) -> Iterable[str]:
+    for one in tables:
+        yield f"## {one.title}"
+        yield one.words
+        yield _table(one.header, one.rows)
 
 
 def _http(http: HttpFigures | None) -> Iterable[str]:
@@ -105,18 +99,18 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def main() -> int:
     """Rewrite the tables of a page from the figures given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", type=Path)
     parser.add_argument("--http", type=Path)
     parser.add_argument("--purchase", type=Path)
+    parser.add_argument("--tables", type=Path, nargs="*", default=[])
     parser.add_argument("--page", type=Path, required=True)
     chosen = parser.parse_args()
-    engine = msgspec.json.decode(chosen.engine.read_bytes(), type=list[Figure]) if chosen.engine else []
+    tables = [msgspec.json.decode(path.read_bytes(), type=FigureTable) for path in chosen.tables]
     http, purchases = (
         msgspec.json.decode(path.read_bytes(), type=HttpFigures) if path else None
         for path in (chosen.http, chosen.purchase)
     )
     page = chosen.page.read_text(encoding="utf-8") if chosen.page.exists() else EMPTY_PAGE
-    chosen.page.write_text(render_page(page, engine=engine, http=http, purchases=purchases), encoding="utf-8")
+    chosen.page.write_text(render_page(page, tables=tables, http=http, purchases=purchases), encoding="utf-8")
     return 0
 
 

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import os
 import random
-import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -20,12 +19,12 @@ import psutil
 import psycopg
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from actors.inventory_owner import InventoryOwner
 from actors.owner_figures import OwnerLimits
 from domain.commands import Release, Reserve
 from loadtests.bench.bulk_stock import bench_sku, make_owner, settle_tables, stock_up
+from loadtests.bench.figures import Figure, add_json_option, table_of, tell
 from loadtests.bench.scratch_postgres import scratch_postgres
 
 BATCH, CALLS = 64, 4
@@ -99,6 +98,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=10_000, help="warm ones, after each SKU was touched once")
     parser.add_argument("--kept", type=int, default=2_000, help="SKUs that the owner may keep (`skus_loaded_max`)")
     parser.add_argument("--rounds", type=int, default=3)
+    add_json_option(parser)
     chosen = parser.parse_args()
     console = Console()
     with scratch_postgres() as url:
@@ -109,29 +109,27 @@ def main() -> int:
                 touched = random.Random(number).sample(range(stocked), min(chosen.touched, stocked))
                 skus = [bench_sku(each) for each in touched]
                 seen[stocked].append(asyncio.run(measure(database, number + 1, skus, chosen.requests, chosen.kept)))
-    _print(seen, console)
+    words = (
+        f"{chosen.touched:,} SKUs touched at random by one owner, no Ray and no HTTP; each number of stocked SKUs has a"
+        " database of its own and they take turns. Cold: the first request to a SKU, which loads it. Warm: later ones."
+    )
+    tell(table_of("Cost against the number of SKUs", words, _figures(seen)), console, chosen.json)
     return 0
 
 
-def _print(seen: dict[int, list[Costs]], console: Console) -> None:
-    table = Table("SKUs stocked", "cold us", "ratio", "warm us", "ratio", "loaded", "kept", "resident MB")
-    first: tuple[float, float] | None = None
-    for stocked, runs in seen.items():
-        cold = statistics.median(each.cold for each in runs)
-        warm = statistics.median(each.warm for each in runs)
-        first = first or (cold, warm)
-        last = runs[-1]
-        table.add_row(
-            f"{stocked:,}",
-            f"{cold:.0f}",
-            f"{cold / first[0]:.2f}",
-            f"{warm:.0f}",
-            f"{warm / first[1]:.2f}",
-            f"{last.loaded:,}",
-            f"{last.kept:,}",
-            f"{last.resident_bytes / 1e6:.0f}",
-        )
-    console.print(table)
+def _figures(seen: dict[int, list[Costs]]) -> list[Figure]:
+    first = next(iter(seen))
+    figures = []
+    for kind in ("cold", "warm"):
+        for stocked, runs in seen.items():
+            baseline = f"{kind}, {first:,} stocked" if stocked != first else ""
+            spent = [float(getattr(each, kind)) for each in runs]
+            figures.append(Figure(f"{kind}, {stocked:,} stocked", "µs a request", spent, baseline))
+    for name, unit, scale in (("loaded", "SKUs", 1.0), ("kept", "SKUs", 1.0), ("resident_bytes", "MB", 1e-6)):
+        what = {"loaded": "in memory at the end", "kept": "after eviction", "resident_bytes": "the process"}[name]
+        last = list(seen.items())[-1]
+        figures.append(Figure(f"{what}, {last[0]:,} stocked", unit, [getattr(each, name) * scale for each in last[1]]))
+    return figures
 
 
 if __name__ == "__main__":

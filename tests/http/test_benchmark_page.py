@@ -1,15 +1,20 @@
 """The tables of the benchmark page are rewritten, the words around them stay."""
 
-from loadtests.bench.figures import Figure
+from loadtests.bench.figures import Figure, table_of
 from loadtests.bench.measured import DOORBUSTER, POSTGRES, HttpFigures, Measured, StepLatencies, ratios
 from loadtests.bench.render import END, START, render_page
 from loadtests.bench.rounds import Step, note
 from loadtests.http_load import LoadFigures
 
-ENGINE = [
-    Figure("row lock", "reservations/s", [1_000.0, 2_000.0, 2_000.0]),
-    Figure("owner engine", "reservations/s", [50_000.0, 80_000.0, 90_000.0], "row lock"),
-]
+ENGINE = table_of(
+    "The engine",
+    "In turn.",
+    [
+        Figure("row lock", "reservations/s", [1_000.0, 2_000.0, 2_000.0]),
+        Figure("owner engine", "reservations/s", [50_000.0, 80_000.0, 90_000.0], "row lock"),
+        Figure("a pause", "s", [0.01234, 0.2, 3.0]),
+    ],
+)
 
 
 def measured(target: str, *rates: float) -> Measured:
@@ -30,9 +35,10 @@ HTTP = HttpFigures(
 
 
 def test_tables_show_minimum_median_maximum_and_ratios_round_by_round() -> None:
-    page = render_page("", engine=ENGINE, http=HTTP)
+    page = render_page("", tables=[ENGINE], http=HTTP)
 
-    assert "| owner engine | reservations/s | 50,000 | 80,000 | 90,000 | 45.0 |" in page
+    assert "| owner engine | reservations/s | 50,000 | 80,000 | 90,000 | 45.00 |" in page
+    assert "| a pause | s | 0.0123 | 0.2 | 3 |  |" in page
     assert "| FastAPI + PostgreSQL | 1,000 | 1,000 | 1,000 | 10.0 | 20.0 | 2 | 3.00, **4.00**, 5.00 |" in page
     assert "### One hot SKU, 64 connections" in page
     assert "| Machine | 2 cores |" in page
@@ -41,14 +47,14 @@ def test_tables_show_minimum_median_maximum_and_ratios_round_by_round() -> None:
 def test_a_second_rendering_replaces_the_first_and_keeps_the_words() -> None:
     page = f"# Benchmarks\n\nBefore.\n\n{START}\n{END}\n\nAfter.\n"
 
-    first = render_page(page, engine=ENGINE, http=None)
-    second = render_page(first, engine=[], http=HTTP)
+    first = render_page(page, tables=[ENGINE], http=None)
+    second = render_page(first, tables=[], http=HTTP)
 
     assert first.startswith("# Benchmarks\n\nBefore.\n")
     assert second.endswith("\n\nAfter.\n")
     assert "owner engine" in first
     assert "owner engine" not in second
-    assert second == render_page(second, engine=[], http=HTTP)
+    assert second == render_page(second, tables=[], http=HTTP)
 
 
 def test_only_created_reservations_count_towards_a_rate() -> None:
@@ -91,7 +97,7 @@ def test_the_page_shows_each_step_of_a_purchase() -> None:
     theirs = Measured(target=POSTGRES, load="a full purchase", connections=64, rates=[200.0], failed=[1], steps=steps)
 
     page = render_page(
-        "", engine=[], http=None, purchases=HttpFigures(machine=[("Machine", "2")], measured=[ours, theirs])
+        "", tables=[], http=None, purchases=HttpFigures(machine=[("Machine", "2")], measured=[ours, theirs])
     )
 
     assert "| Target | Min | Median | Max | cart p50 ms | cart p99 ms | checkout p50 ms | checkout p99 ms |" in page
