@@ -136,10 +136,20 @@ def owners_move(
     owner: Annotated[str, typer.Argument(help="Who is to have it.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Move a partition to an owner, whatever its hash says, until it is moved again or that owner ends."""
+    """Move a partition to an owner, whatever its hash says, until it is sent home or that owner ends."""
     from cli.owners import move_partition
 
     move_partition(_directory(data_dir), partition_id=partition, owner_id=owner)
+
+
+@owners.command("home")
+def owners_home(
+    partition: Annotated[int, typer.Argument(help="Its number, 0 to 63.")], data_dir: DataDir = None
+) -> None:
+    """Let a partition go back to the owner that its hash says, wherever an operator or its load had moved it."""
+    from cli.owners import send_partition_home
+
+    send_partition_home(_directory(data_dir), partition_id=partition)
 
 
 @application.command("archive")

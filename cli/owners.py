@@ -81,6 +81,11 @@ def move_partition(directory: DataDirectory, *, partition_id: int, owner_id: str
     asyncio.run(_move(directory.running(), partition_id, owner_id))
 
 
+def send_partition_home(directory: DataDirectory, *, partition_id: int) -> None:
+    """Let a partition's hash decide again, and wait until it is where that says. Raises: DoorbusterError"""
+    asyncio.run(_send_home(directory.running(), partition_id))
+
+
 async def _add(instance: RunningInstance, count: int) -> None:
     async with _open(instance) as books:
         names = await books.wishes.add(count)
@@ -102,6 +107,17 @@ async def _move(instance: RunningInstance, partition_id: int, owner_id: str) -> 
         await books.wishes.move(partition_id, owner_id)
         seconds = await _carried_out(books, lambda placement, _: placement.owners.get(partition_id) == owner_id)
     print_line(f"Partition {partition_id} is with {owner_id} after {seconds:.1f} s, and stays there.")
+
+
+async def _send_home(instance: RunningInstance, partition_id: int) -> None:
+    async with _open(instance) as books:
+        await books.wishes.send_home(partition_id)
+        seconds = await _carried_out(
+            books,
+            lambda placement, wishes: placement.owners.get(partition_id) == wishes.spread([partition_id])[partition_id],
+        )
+        owner_id = (await books.placement.read()).owners[partition_id]
+    print_line(f"Partition {partition_id} is at home with {owner_id} after {seconds:.1f} s.")
 
 
 async def _carried_out(books: _Books, is_done: Callable[[Placement, Wishes], bool]) -> float:

@@ -21,6 +21,7 @@ _ADD = "INSERT INTO wanted_owners (owner_id) SELECT unnest(%s::text[])"
 _DRAIN = "UPDATE wanted_owners SET state = 'draining', wished_at = now() WHERE owner_id = %s"
 _FORGET = "DELETE FROM wanted_owners WHERE owner_id = %s"
 _FORGET_OVERRIDES = "DELETE FROM partition_overrides WHERE owner_id = %s"
+_SEND_HOME = "DELETE FROM partition_overrides WHERE partition_id = %s"
 _MOVE = """
 INSERT INTO partition_overrides (partition_id, owner_id, by_load) VALUES (%(partition_id)s, %(owner_id)s, %(by_load)s)
 ON CONFLICT (partition_id) DO UPDATE SET owner_id = excluded.owner_id, by_load = excluded.by_load, moved_at = now()
@@ -44,6 +45,9 @@ class WishBook(Protocol):
 
     async def move(self, partition_id: int, owner_id: str, *, by_load: bool = False) -> None:
         """Wish a partition to an owner, whatever its hash says. Raises: WishRefused."""
+
+    async def send_home(self, partition_id: int) -> None:
+        """Forget what was wished for a partition: its hash decides again. Raises: WishRefused."""
 
     async def moved_by_load(self) -> dict[int, float]:
         """Return partitions that their load has moved, and how many seconds ago."""
@@ -98,6 +102,12 @@ class OwnerWishes:
             wish = {"partition_id": partition_id, "owner_id": owner_id, "by_load": by_load}
             await connection.execute(_MOVE, wish)
 
+    async def send_home(self, partition_id: int) -> None:
+        """Forget what was wished for a partition: its hash decides again."""
+        check_partition(partition_id)
+        async with lease(self._pool) as connection:
+            await connection.execute(_SEND_HOME, [partition_id])
+
     async def moved_by_load(self) -> dict[int, float]:
         """Return partitions that their load has moved, and how many seconds ago."""
         async with lease(self._pool) as connection:
@@ -129,7 +139,12 @@ def check_drain(known: Mapping[str, OwnerState], owner_id: str) -> None:
 
 def check_move(known: Mapping[str, OwnerState], partition_id: int, owner_id: str) -> None:
     """Raise WishRefused unless a partition can go to an owner."""
-    if not 0 <= partition_id < PARTITION_COUNT:
-        raise WishRefused(f"home partitions have numbers from 0 to {PARTITION_COUNT - 1}")
+    check_partition(partition_id)
     if known.get(owner_id) != "active":
         raise WishRefused(f"there is no owner {owner_id}" if owner_id not in known else f"{owner_id} is being drained")
+
+
+def check_partition(partition_id: int) -> None:
+    """Raise WishRefused unless there is a home partition of that number."""
+    if not 0 <= partition_id < PARTITION_COUNT:
+        raise WishRefused(f"home partitions have numbers from 0 to {PARTITION_COUNT - 1}")

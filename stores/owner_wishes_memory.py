@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from domain.placement import OwnerState, Wishes
-from stores.owner_wishes import check_drain, check_move, free_names
+from stores.owner_wishes import check_drain, check_move, check_partition, free_names
 
 
 class MemoryOwnerWishes:
@@ -42,6 +42,12 @@ class MemoryOwnerWishes:
         self._moved_at_us.pop(partition_id, None)
         if by_load:
             self._moved_at_us[partition_id] = self._clock_us()
+
+    async def send_home(self, partition_id: int) -> None:
+        """Forget what was wished for a partition: its hash decides again."""
+        check_partition(partition_id)
+        self._overrides.pop(partition_id, None)
+        self._moved_at_us.pop(partition_id, None)
 
     async def moved_by_load(self) -> dict[int, float]:
         """Return partitions that their load has moved, and how many seconds ago."""

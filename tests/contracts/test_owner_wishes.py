@@ -57,6 +57,19 @@ async def test_a_partition_is_where_it_was_wished_to_last(wishes: WishBook) -> N
     assert (await wishes.read()).overrides == {7: "owner-1"}
 
 
+async def test_a_partition_sent_home_is_where_its_hash_says_whoever_moved_it(wishes: WishBook) -> None:
+    await wishes.move(7, "owner-0")
+    await wishes.move(8, "owner-0", by_load=True)
+
+    for partition_id in (7, 8, 9):
+        await wishes.send_home(partition_id)
+
+    assert (await wishes.read()).overrides == {}
+    assert await wishes.moved_by_load() == {}
+    with pytest.raises(WishRefused, match="0 to 63"):
+        await wishes.send_home(64)
+
+
 async def test_what_was_wished_to_an_owner_is_forgotten_with_it(wishes: WishBook) -> None:
     await wishes.move(7, "owner-0", by_load=True)
     await wishes.move(8, "owner-1")
