@@ -25,3 +25,4 @@ class EngineSettings:
     owner_cpus: float = 0.0
     audit_every_seconds: float = 0.0
     kafka_servers: str = ""
+    kafka_security: str = ""

@@ -15,6 +15,7 @@ from domain.errors import DoorbusterError, Unavailable
 from gateways.event_stream import EventStream
 from gateways.event_stream_kafka import KafkaEventStream
 from gateways.event_stream_redis import RedisEventStream
+from gateways.kafka_security import security_options
 from stores.connections import make_pool
 from stores.outbox import OUTBOX_TABLES, PostgresOutbox
 
@@ -97,5 +98,5 @@ class OutboxRelayProcess(RayCalls):
 
 def _stream_of(settings: EngineSettings) -> EventStream:
     if settings.kafka_servers:
-        return KafkaEventStream(settings.kafka_servers)
+        return KafkaEventStream(settings.kafka_servers, security=security_options(settings.kafka_security))
     return RedisEventStream(settings.redis_url)

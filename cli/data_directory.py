@@ -41,6 +41,7 @@ class RunningInstance(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str
     redis_url: str
     kafka_servers: str = ""
+    kafka_security: str = ""
     hold_seconds: float
     owner_count: int
     customer_owner_count: int

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.errors import DoorbusterError
+from gateways.kafka_security import security_options
 from gateways.payment_routing import DEFAULT_ROUTES, parse_routes
 from serve.layouts import Layout
 
@@ -44,6 +45,10 @@ class Settings(BaseSettings):
             description="Kafka that events go to, HOST:PORT,...; without it they go to streams in Redis",
         ),
     ] = None
+    kafka_security: Annotated[
+        SecretStr,
+        Field(description="TLS and SASL for Kafka in librdkafka's names: security.protocol=SSL;ssl.ca.location=..."),
+    ] = SecretStr("")
     payment_primary_url: Annotated[
         str | None, Field(description="First payment provider to use; without it a simulated one is started")
     ] = None
@@ -161,6 +166,10 @@ def read_settings() -> Settings:
     if (settings.payment_primary_url or settings.payment_fallback_url) and settings.payment_secret is None:
         raise SettingsFault(f"{PREFIX}PAYMENT_SECRET: has to be given with the URL of a payment provider")
     _check_routes(settings.payment_routes)
+    try:
+        security_options(settings.kafka_security.get_secret_value())
+    except ValueError as error:
+        raise SettingsFault(f"{PREFIX}KAFKA_SECURITY: {error}") from None
     return settings
 
 
@@ -188,6 +197,7 @@ _TYPES = {
     "database_url": "URL",
     "redis_url": "URL",
     "kafka_servers": "addresses",
+    "kafka_security": "secret",
     "payment_primary_url": "URL",
     "payment_fallback_url": "URL",
     "payment_secret": "secret",

@@ -5,7 +5,7 @@ failed batch it is emptied and replaced: what it still had queued must not reach
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -38,9 +38,11 @@ class KafkaLimits:
 class KafkaEventStream:
     """Publishes to topics of the events' own names; value: the event in JSON, key: the event's key."""
 
-    def __init__(self, bootstrap_servers: str, limits: KafkaLimits | None = None) -> None:
+    def __init__(
+        self, bootstrap_servers: str, limits: KafkaLimits | None = None, security: Mapping[str, str] | None = None
+    ) -> None:
         self._limits = limits or KafkaLimits()
-        self._configuration = _configuration(bootstrap_servers, self._limits)
+        self._configuration = {**_configuration(bootstrap_servers, self._limits), **(security or {})}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kafka-producer")
         self._producer: Producer | None = None
 

@@ -25,6 +25,7 @@ FETCH_SECONDS_MAX = 240
 FORMAT_SECONDS_MAX = 60
 START_SECONDS_MAX = 90.0
 STOP_SECONDS_MAX = 30.0
+USER, PASSWORD = "doorbuster", "correct-horse"
 _CLUSTER_ID = "ZG9vcmJ1c3Rlci10ZXN0cw"
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -53,6 +54,7 @@ class KafkaServer:
         self._class_path = str(libraries / "*")
         self._process: subprocess.Popen[bytes] | None = None
         self._port = free_port()
+        self._secure_port = free_port()
         self._controller_port = free_port()
         directory.mkdir(parents=True, exist_ok=True)
         self._configuration = directory / "server.properties"
@@ -63,6 +65,11 @@ class KafkaServer:
     def bootstrap_servers(self) -> str:
         """What clients are told."""
         return f"127.0.0.1:{self._port}"
+
+    @property
+    def secure_servers(self) -> str:
+        """The same for clients that log in as `USER` with `PASSWORD`, by SASL's PLAIN."""
+        return f"127.0.0.1:{self._secure_port}"
 
     def start(self) -> None:
         """Return when the broker listens, which it does when it serves."""
@@ -115,7 +122,16 @@ class KafkaServer:
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self._port},SASL_PLAINTEXT://127.0.0.1:{self._secure_port},"
+            f"CONTROLLER://127.0.0.1:{self._controller_port}",
+            "listener.security.protocol.map": (
+                "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"
+            ),
+            "inter.broker.listener.name": "PLAINTEXT",
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl_plaintext.plain.sasl.jaas.config": (
+                f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+            ),
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self._directory / "data"),
             "num.partitions": "3",

@@ -11,9 +11,10 @@ from domain.errors import Unavailable
 from gateways.event_stream import PUBLISHED_PER_CALL_MAX, EventStream
 from gateways.event_stream_kafka import KafkaEventStream, KafkaLimits
 from gateways.event_stream_redis import RedisEventStream, stream_key
+from gateways.kafka_security import security_options
 from loadtests.bench.scratch_shop import free_port
 from tests.contracts.event_brokers import Broker, KafkaBroker, MemoryBroker, RedisBroker, of_key
-from tests.kafka_server import KafkaServer, running_kafka
+from tests.kafka_server import PASSWORD, USER, KafkaServer, running_kafka
 
 _topic_numbers = itertools.count(1)
 IMPATIENT = KafkaLimits(publish_seconds_max=2.0)
@@ -113,6 +114,21 @@ async def test_a_broker_that_is_away_is_told_in_time_and_may_be_asked_again(stre
     for _ in range(2):
         with pytest.raises(Unavailable, match="takes no events"):
             await stream_to_nowhere.publish([of_key("LAMP-1", 1, "tests.nowhere")])
+
+
+async def test_a_kafka_that_asks_for_a_password_takes_events_of_who_knows_it(kafka: KafkaServer, topic: str) -> None:
+    def stream(password: str) -> KafkaEventStream:
+        told = f"security.protocol=SASL_PLAINTEXT;sasl.mechanism=PLAIN;sasl.username={USER};sasl.password={password}"
+        return KafkaEventStream(kafka.secure_servers, IMPATIENT, security_options(told))
+
+    known, stranger = KafkaBroker(kafka.bootstrap_servers, stream(PASSWORD)), stream("wrong")
+    await known.stream.publish([of_key("LAMP", 1, topic)])
+    with pytest.raises(Unavailable):
+        await stranger.publish([of_key("LAMP", 2, topic)])
+
+    assert [event["version"] for event in known.kept(topic, 1)] == [1]
+    await stranger.close()
+    await known.close()
 
 
 async def test_a_killed_kafka_takes_the_batch_again_when_it_is_back_and_nothing_overtakes(
