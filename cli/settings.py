@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.errors import DoorbusterError
 from gateways.payment_routing import DEFAULT_ROUTES, parse_routes
+from gateways.traces import TraceSettings
 from serve.layouts import Layout
 
 PREFIX = "DOORBUSTER_"
@@ -132,6 +133,17 @@ class Settings(BaseSettings):
             " are not told apart, nor limited",
         ),
     ] = 0
+    traces_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s/]+",
+            description="OpenTelemetry collector that traces go to, over OTLP/HTTP; without it nothing is traced",
+        ),
+    ] = None
+    traces_ratio: Annotated[
+        float,
+        Field(ge=0, le=1, description="Share of requests that are traced, besides those whose callers trace them"),
+    ] = 0.01
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="Least severe lines in the logs")
     ] = "INFO"
@@ -162,6 +174,12 @@ def read_settings() -> Settings:
         raise SettingsFault(f"{PREFIX}PAYMENT_SECRET: has to be given with the URL of a payment provider")
     _check_routes(settings.payment_routes)
     return settings
+
+
+def trace_settings(settings: Settings) -> TraceSettings | None:
+    """Return where traces go, if they do."""
+    url = settings.traces_url
+    return None if url is None else TraceSettings(url=url, ratio=settings.traces_ratio)
 
 
 def _check_routes(text: str) -> None:
@@ -212,5 +230,7 @@ _TYPES = {
     "rate_limit_checkouts": "integer",
     "rate_limit_window_seconds": "seconds",
     "trusted_proxies": "integer",
+    "traces_url": "URL",
+    "traces_ratio": "number",
     "log_level": "DEBUG, INFO, WARNING or ERROR",
 }
