@@ -1,6 +1,6 @@
 """Whether and how much is traced, and what has become of it. `gateways.otlp_traces` does it, with OpenTelemetry.
 
-OpenTelemetry's SDK is imported by whoever opens traces: a process without them never does.
+OpenTelemetry is loaded where traces are opened, and nowhere else of ours.
 """
 
 import logging
