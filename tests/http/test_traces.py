@@ -167,7 +167,7 @@ import serve.api, serve.front, serve.traced_front
 import actors.cart_owner, actors.checkout_owner, actors.inventory_client, actors.inventory_owner
 from gateways.traces import open_traces
 assert open_traces(None, "http") is None
-makers = ("opentelemetry.sdk", "opentelemetry.exporter", "gateways.otlp")
+makers = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp", "gateways.otlp")
 loaded = [name for name in sys.modules if name.startswith(makers)]
 sys.exit(str(loaded) if loaded else 0)
 """
