@@ -165,9 +165,33 @@ async def test_a_commit_whose_answer_is_lost_shows_as_a_failed_part_and_a_second
     failed, repeated = told.named("inventory commit")
     assert (failed.status.description, repeated.status.description) == ("OutcomeUnknown", None)
     first, second = told.named("inventory call")
+    assert [span.status.description for span in told.named("inventory lane wait")] == [None, None]
     assert (first.status.description, second.status.description) == ("the owner has changed", None)
     assert len(told.named("inventory lane wait")) == 2
     assert (second.attributes or {})["doorbuster.call"] == 2
+
+
+async def test_a_command_that_finds_its_owner_at_the_second_look_has_not_failed(told: Told) -> None:
+    class Unread(OneOwner):
+        is_empty = True
+
+        def owner_of(self, key: object) -> tuple[str, int] | None:  # type: ignore[override]
+            return None if self.is_empty else ("owner-0", 1)
+
+        async def refresh(self) -> None:
+            self.is_empty = False
+
+    rig = await open_rig()
+    lanes = InventoryClient(Unread(), OwnerInLoop(rig.owner, None), clock_seconds=clock_seconds)  # type: ignore[arg-type]
+
+    await traced_send(lanes, reserve(2), told.traces("http"))
+
+    first, second = told.named("inventory lane wait")
+    assert (first.status.description, (first.attributes or {})["doorbuster.retry.reason"]) == (
+        None,
+        "no owner is known",
+    )
+    assert "doorbuster.retry.reason" not in (second.attributes or {})
 
 
 async def test_a_call_that_fails_and_a_caller_who_leaves_leave_no_span_open(told: Told) -> None:
