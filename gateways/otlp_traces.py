@@ -38,7 +38,7 @@ from gateways.traces import TraceFigures
 SPANS_WAITING_MAX = 4_096
 SPANS_PER_CALL_MAX = 512
 SEND_EVERY_SECONDS = 2.0
-CLOSE_SECONDS_MAX = 3.0
+CLOSE_SECONDS_MAX = 1.0
 LINKS_MAX = 256
 TRACES_PER_SECOND_MAX = 100
 """Traces that one process begins, whatever the ratio and callers ask for."""
@@ -100,10 +100,6 @@ class Traces:
         """Return the span of what this process does for a request that another process traces."""
         parent = self._extract({"traceparent": traceparent})
         return None if parent is None else _begin(self._tracer, name, "server", None, (), parent=parent)
-
-    def flush(self) -> None:
-        """Send what waits, now; for tests."""
-        self._queue.force_flush()
 
     async def close(self) -> None:
         """Send what waits, for a limited time; what is left then is lost."""
@@ -230,7 +226,7 @@ class _Sender(SpanExporter):
             if is_taken:
                 self._figures.spans_sent += len(spans)
             else:
-                self._figures.spans_dropped += len(spans)
+                self._figures.spans_refused += len(spans)
             self._tell(is_refused=not is_taken)
         return result
 
@@ -263,7 +259,7 @@ class _Queue(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         if self._accepted - self._sender.handled >= SPANS_WAITING_MAX:
-            self._figures.spans_dropped += 1
+            self._figures.spans_crowded_out += 1
             return
         self._accepted += 1
         self._batches.on_end(span)

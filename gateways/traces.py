@@ -28,13 +28,19 @@ class TraceSettings:
 class TraceFigures:
     """What has become of spans and traces.
 
-    `spans_dropped` did not fit or were not taken; `traces_skipped` are requests that would have been traced, had there
-    not been too many in that second.
+    `spans_refused` were not taken and `spans_crowded_out` did not fit; each is counted by one thread. `traces_skipped`
+    are requests that would have been traced, had there not been too many in that second.
     """
 
     spans_sent: int = 0
-    spans_dropped: int = 0
+    spans_refused: int = 0
+    spans_crowded_out: int = 0
     traces_skipped: int = 0
+
+    @property
+    def spans_dropped(self) -> int:
+        """Spans that the collector has not got."""
+        return self.spans_refused + self.spans_crowded_out
 
 
 def open_traces(settings: TraceSettings | None, service: str, instance: str = "") -> "Traces | None":

@@ -31,7 +31,7 @@ class Told:
     def spans(self) -> Sequence[ReadableSpan]:
         """Return all spans that have ended, the first to begin first."""
         for traces in self._all:
-            traces.flush()
+            traces._queue.force_flush()
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
     def named(self, name: str) -> list[ReadableSpan]:
