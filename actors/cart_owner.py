@@ -6,7 +6,7 @@ A plain class; a Ray module makes an actor of it.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -17,6 +17,7 @@ from actors.cart_draft import CartDraft
 from actors.cart_holds import CartHolds, HoldReads
 from actors.cart_merge import CartMerge
 from actors.inventory_client import Inventory
+from actors.visits import NOBODY
 from domain.carts import (
     BeginCheckout,
     CartAnswer,
@@ -28,6 +29,7 @@ from domain.carts import (
 )
 from domain.errors import DoorbusterError
 from domain.outcomes import Busy, Unsettled
+from gateways.spans import Part, Span, within
 from stores.carts_port import CartStore, CartWrite, FoundCart
 from stores.gathering import Gathering
 
@@ -89,8 +91,8 @@ class CartOwner:
         self._last: dict[bytes, asyncio.Task[CartAnswer]] = {}
         self._is_stopping = False
 
-    async def submit(self, commands: Sequence[CartCommand]) -> list[CartAnswer]:
-        """Carry commands out and answer in order; each may be sent again.
+    async def submit(self, commands: Sequence[CartCommand], spans: Mapping[int, Span] = NOBODY) -> list[CartAnswer]:
+        """Carry commands out and answer in order; each may be sent again. `spans` are those of the traced ones.
 
         `Busy` says that nothing is promised: what was held, if anything was, is found when the same is sent again.
         `Unsettled` that the command is still under way.
@@ -100,7 +102,7 @@ class CartOwner:
             return [Busy("the cart owner's queue is full", 1.0)] * len(commands)
         if not commands:
             return []
-        tasks = [self._begin(command) for command in commands]
+        tasks = [self._begin(command, spans.get(index)) for index, command in enumerate(commands)]
         # A slow product must not hold up the carts that came with it: they are asked again.
         await asyncio.wait(tasks, timeout=self.limits.answer_seconds_max)
         return [task.result() if task.done() else Unsettled("the cart is still at work") for task in tasks]
@@ -112,10 +114,11 @@ class CartOwner:
             await asyncio.gather(*self._last.values(), return_exceptions=True)
         await self._store.close()
 
-    def _begin(self, command: CartCommand) -> asyncio.Task[CartAnswer]:
+    def _begin(self, command: CartCommand, span: Span | None) -> asyncio.Task[CartAnswer]:
         """Queue a command behind its customer's last one."""
         customer_id = command.customer_id
-        task = asyncio.get_running_loop().create_task(self._run(command, self._last.get(customer_id)))
+        with within(span):
+            task = asyncio.get_running_loop().create_task(self._run(command, self._last.get(customer_id)))
         self._last[customer_id] = task
         self.queue_depth += 1
         task.add_done_callback(lambda done: self._end(customer_id, done))
@@ -144,7 +147,8 @@ class CartOwner:
     async def _carry_out(self, command: CartCommand) -> CartAnswer:
         for attempt in range(self.limits.tries_max):
             # Redis is asked first: where it is gone, nothing is held that no cart would name.
-            found = await self._reads.ask(command.customer_id)
+            with Part("cart read"):
+                found = await self._reads.ask(command.customer_id)
             draft = CartDraft(found, self._new_id(), self._clock_us())
             if attempt or not found.is_trusted or isinstance(command, MergeCart) or needs_look(draft.cart, command):
                 await self._commands.look(draft)
@@ -173,7 +177,8 @@ class CartOwner:
         if not draft.is_changed:
             return True
         cart = msgspec.structs.replace(draft.cart, version=draft.cart.version + 1)
-        return await self._writes.ask(CartWrite(draft.found, cart))
+        with Part("cart write"):
+            return await self._writes.ask(CartWrite(draft.found, cart))
 
     async def _let_go(self, draft: CartDraft) -> None:
         """Release what the written cart does not name. What fails here is found by the next look at the cart."""

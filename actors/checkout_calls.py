@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from domain.order import Order
 from domain.orders import OrderAnswer, OrderCommand, OrderNow, OrderView, PlaceOrder, StillWorking
+from gateways.spans import Span
 
 
 class Batch:
@@ -68,6 +69,8 @@ class UnderWay:
     is_news: bool = False
     """Whether something may have happened at the provider that we have not asked for."""
     nap: "asyncio.Future[None] | None" = None
+    storing: Span | None = None
+    """What its last wait to be stored is told in, if it is traced."""
 
     @property
     def here(self) -> Order:

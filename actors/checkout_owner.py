@@ -7,7 +7,7 @@ its memory, claims its orders anew and goes on from their events. A plain class;
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
 import structlog
@@ -17,11 +17,13 @@ from actors.checkout_figures import CheckoutCounters, CheckoutLimits
 from actors.checkout_runs import CheckoutRuns, Desk
 from actors.checkout_steps import Parties
 from actors.claiming import claim_patiently
+from actors.visits import NOBODY, group_traced
 from domain.checkout import Step
 from domain.errors import DoorbusterError, StaleEpoch, Unavailable
 from domain.order import Order
 from domain.orders import OrderAnswer, OrderCommand
 from domain.outcomes import Busy, NotMine, Unsettled
+from gateways.spans import Part, Span, current_span, within
 from stores.order_group import OrderChange, OrderStore
 
 _log = structlog.get_logger()
@@ -85,24 +87,25 @@ class CheckoutOwner:
 
     # --- commands ---
 
-    async def submit(self, commands: Sequence[OrderCommand]) -> list[OrderAnswer]:
+    async def submit(self, commands: Sequence[OrderCommand], spans: Mapping[int, Span] = NOBODY) -> list[OrderAnswer]:
         """Carry commands out, each once for its ids, and answer what is stored.
 
         The same command again joins the order that is under way, or repeats the answer. `StillWorking` says that the
-        order goes on; `Unsettled` that the same command must be sent again to learn what happened.
+        order goes on; `Unsettled` that the same command must be sent again to learn what happened. `spans` are those of
+        the traced commands.
         """
         if self.queue_depth + len(commands) > self.limits.queued_commands_max:
             self.counters.busy += len(commands)
             return [Busy("the owner's queue is full", 1.0)] * len(commands)
         self.queue_depth += len(commands)
         try:
-            return await self._submit(commands)
+            return await self._submit(commands, spans)
         except DoorbusterError as fault:
             return [Unsettled(str(fault))] * len(commands)
         finally:
             self.queue_depth -= len(commands)
 
-    async def _submit(self, commands: Sequence[OrderCommand]) -> list[OrderAnswer]:
+    async def _submit(self, commands: Sequence[OrderCommand], spans: Mapping[int, Span]) -> list[OrderAnswer]:
         if not self._accepts:
             return [self._not_running()] * len(commands)
         runs = self._runs
@@ -112,7 +115,8 @@ class CheckoutOwner:
             return [self._not_running()] * len(commands)
         batch = Batch(len(commands))
         for index, command in enumerate(commands):
-            runs.take(command, found.get(command.order_id), Ticket(batch, index))
+            with within(spans.get(index)):  # A task that begins with it belongs to its trace.
+                runs.take(command, found.get(command.order_id), Ticket(batch, index))
         self.counters.commands += len(commands)
         return await batch.wait(self.limits.answer_seconds_max)
 
@@ -127,7 +131,11 @@ class CheckoutOwner:
 
     async def _perform(self, order: Order, step: Step) -> bool:
         """Take one step of an order; every step of every order passes here."""
-        return await self._runs.steps.perform(order, step)
+        with Part(f"checkout {type(step).__name__}") as span:
+            is_taken = await self._runs.steps.perform(order, step)
+            if span is not None:
+                span.note("doorbuster.step.is_taken", is_taken)
+        return is_taken
 
     # --- what happens by itself, called by timers ---
 
@@ -161,6 +169,10 @@ class CheckoutOwner:
     def _enqueue(self, way: UnderWay) -> "asyncio.Future[None]":
         """Have what an order has recorded stored with the next commit; done when it is."""
         durable = way.durable = asyncio.get_running_loop().create_future()
+        request = current_span()
+        way.storing = None if request is None else request.begin("checkout store")
+        if way.storing is not None:
+            durable.add_done_callback(_end_with(way.storing))
         self._open.append(way)
         self._work.set()
         return durable
@@ -191,8 +203,10 @@ class CheckoutOwner:
         del self._open[: len(group)]
         started_us = self._clock_us()
         changes = [_change_of(way.here) for way in group]
+        storing = [way.storing for way in group if way.storing is not None]
         try:
-            await self._store.commit(changes, started_us)
+            with group_traced(storing, "checkout", {"doorbuster.group.orders": len(group)}):
+                await self._store.commit(changes, started_us)
         except DoorbusterError as fault:
             self.counters.commit_failures += 1
             await self._recover(fault)
@@ -254,3 +268,7 @@ class CheckoutOwner:
 
 def _change_of(order: Order) -> OrderChange:
     return OrderChange(order.view(), tuple(order.uncommitted), tuple(order.postings))
+
+
+def _end_with(span: Span) -> "Callable[[asyncio.Future[None]], None]":
+    return lambda durable: span.end("given up" if durable.cancelled() else "")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gateways.payment_routing import DEFAULT_ROUTES, ProviderAddress
+from gateways.traces import TraceSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +13,7 @@ class EngineSettings:
     `customer_owner_count` is the number of cart owners, and of checkout owners. `owner_cpus` is what each owner's actor
     reserves of its node: more than nothing keeps owners off a head node that offers no CPUs. `audit_every_seconds` says
     how often all is audited, 0 for never. `kafka_servers` are those that events go to; without them they go to streams
-    in Redis.
+    in Redis. `traces` says where traces go; without it nothing is traced.
     """
 
     database_url: str
@@ -26,3 +27,4 @@ class EngineSettings:
     audit_every_seconds: float = 0.0
     kafka_servers: str = ""
     kafka_security: str = ""
+    traces: TraceSettings | None = None

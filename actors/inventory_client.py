@@ -29,6 +29,9 @@ class InventoryClient(Lanes[Command, Outcome]):
         limits: ClientLimits | None = None,
     ) -> None:
         way = Way[Command, Outcome](
-            owner_of=lambda command: directory.owner_of(command.sku), encode=wire.encode, decode=wire.decode_outcomes
+            owner_of=lambda command: directory.owner_of(command.sku),
+            encode=wire.encode,
+            decode=wire.decode_outcomes,
+            name="inventory",
         )
         super().__init__(directory, calls, way, clock_seconds=clock_seconds, limits=limits)

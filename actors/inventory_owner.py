@@ -19,6 +19,7 @@ from actors.moves import Moves
 from actors.owner_figures import OwnerCounters, OwnerLimits
 from actors.shelf import SKUS_PER_LOAD_MAX, Prepared, Shelf
 from actors.turn import Turn
+from actors.visits import Visit, commit_traced
 from domain.commands import Command
 from domain.errors import DoorbusterError, StaleEpoch, Unavailable
 from domain.outcomes import Busy, NotMine, Outcome, SoldOut, UnknownSku, Unsettled
@@ -43,6 +44,7 @@ class _OpenGroup:
 
     is_awaited: bool = False
     settled: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    visits: list[Visit] = field(default_factory=list)
 
 
 class InventoryOwner:
@@ -108,24 +110,26 @@ class InventoryOwner:
 
     # --- commands ---
 
-    async def submit(self, commands: Sequence[Command]) -> list[Outcome]:
+    async def submit(self, commands: Sequence[Command], visit: Visit | None = None) -> list[Outcome]:
         """Decide commands in order and answer once they are durable.
 
         Each command is done at most once for its id. `Unsettled` says that the same id must be sent again to
-        learn what happened; `NotMine` and `Busy` that nothing was done.
+        learn what happened; `NotMine` and `Busy` that nothing was done. `visit` tells of those that are traced.
         """
         if self.queue_depth + len(commands) > self.limits.queued_commands_max:
             self.counters.busy += len(commands)
             return [Busy("the owner's queue is full", 1.0)] * len(commands)
         self.queue_depth += len(commands)
         try:
-            return await self._submit(commands)
+            return await self._submit(commands, visit)
         except DoorbusterError as fault:
             return [Unsettled(str(fault))] * len(commands)
         finally:
             self.queue_depth -= len(commands)
+            if visit is not None:
+                visit.end_part()
 
-    async def _submit(self, commands: Sequence[Command]) -> list[Outcome]:
+    async def _submit(self, commands: Sequence[Command], visit: Visit | None) -> list[Outcome]:
         if not self.decides:
             return [self._not_running(command) for command in commands]
         shelf = self.shelf
@@ -147,6 +151,9 @@ class InventoryOwner:
             # been replaced and does not know it yet: it waits for a look at the fence that begins after it.
             opened.is_awaited = True
             self._work.set()
+        if visit is not None:
+            visit.wait()
+            opened.visits.append(visit)
         if not await self._wait_for(opened.settled):
             return [Unsettled("the commit failed or its outcome is unknown")] * len(commands)
         return outcomes
@@ -207,10 +214,11 @@ class InventoryOwner:
         started_us = self._clock_us()
         try:
             snapshots = [StockSnapshot.of(stock) for stock in group.moved_stocks()]
-            if group:
-                await self._store.commit(self._store.freeze(group, self._epochs, started_us))
-            else:
-                await self._store.confirm(self._epochs)
+            with commit_traced(opened.visits, group.size):
+                if group:
+                    await self._store.commit(self._store.freeze(group, self._epochs, started_us))
+                else:
+                    await self._store.confirm(self._epochs)
         except DoorbusterError as fault:
             self.counters.commit_failures += 1
             await self._recover(fault, opened)

@@ -10,9 +10,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from actors import wire
+from actors.lane_traces import LaneTrace
 from domain.errors import DoorbusterError, Unavailable
 from domain.orders import StillWorking
 from domain.outcomes import Busy, NotMine, Unsettled
+from gateways.spans import current_span
 
 C = TypeVar("C")
 A = TypeVar("A")
@@ -21,8 +24,8 @@ A = TypeVar("A")
 class OwnerCalls(Protocol):
     """The way to an owner's process."""
 
-    async def submit(self, owner_id: str, incarnation: int, commands: bytes) -> bytes:
-        """Send msgpack-encoded commands and return msgpack-encoded answers.
+    async def submit(self, owner_id: str, incarnation: int, commands: bytes, traced: bytes = b"") -> bytes:
+        """Send msgpack-encoded commands and return msgpack-encoded answers; `traced` says which of them are traced.
 
         Raises: DoorbusterError when there is no answer; the commands may or may not have been decided.
         """
@@ -46,6 +49,8 @@ class Way(Generic[C, A]):
     owner_of: Callable[[C], tuple[str, int] | None]
     encode: Callable[[Sequence[C]], bytes]
     decode: Callable[[bytes], Sequence[A]]
+    name: str = "owner"
+    """What it is about, for traces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +68,7 @@ class ClientLimits:
 
 
 class _Pending(Generic[C, A]):
-    __slots__ = ("attempts", "command", "deadline", "last_answer", "settled")
+    __slots__ = ("attempts", "command", "deadline", "last_answer", "settled", "trace")
 
     def __init__(self, command: C, deadline: float, settled: "asyncio.Future[A | Busy]") -> None:
         self.command = command
@@ -72,6 +77,7 @@ class _Pending(Generic[C, A]):
         self.attempts = 0
         self.last_answer: A | None = None
         """That it is still under way: what its caller is told when no later answer comes in time."""
+        self.trace: LaneTrace | None = None
 
 
 class _Lane(Generic[C, A]):
@@ -112,7 +118,12 @@ class Lanes(Generic[C, A]):
         """Have a command decided, once for its id; `Busy` when that could not be learnt in time."""
         settled: asyncio.Future[A | Busy] = asyncio.get_running_loop().create_future()
         deadline = self._clock_seconds() + self._limits.settle_seconds_max
-        self._route(_Pending(command, deadline, settled))
+        pending = _Pending(command, deadline, settled)
+        request = current_span()
+        if request is not None:
+            pending.trace = LaneTrace(request, self._way.name)
+            settled.add_done_callback(pending.trace.settle)
+        self._route(pending)
         return await settled
 
     @property
@@ -189,7 +200,11 @@ class Lanes(Generic[C, A]):
     async def _call(self, lane: _Lane[C, A], batch: list[_Pending[C, A]]) -> None:
         try:
             payload = self._way.encode([pending.command for pending in batch])
-            reply = await self._calls.submit(lane.owner_id, lane.incarnation, payload)
+            traced = _traced_in(batch, lane)
+            if traced:
+                reply = await self._calls.submit(lane.owner_id, lane.incarnation, payload, traced)
+            else:
+                reply = await self._calls.submit(lane.owner_id, lane.incarnation, payload)
             self._settle(batch, self._way.decode(reply))
         except DoorbusterError as fault:
             self._again(batch, str(fault))
@@ -209,6 +224,8 @@ class Lanes(Generic[C, A]):
                 unsettled.append(pending)
             elif type(answer) is StillWorking and pending.deadline > now:
                 pending.last_answer = answer
+                if pending.trace is not None:
+                    pending.trace.wait()
                 self._route(pending)  # The owner has waited already: no pause is needed.
             elif not pending.settled.done():
                 pending.settled.set_result(answer)
@@ -221,6 +238,9 @@ class Lanes(Generic[C, A]):
         self._refuse(late, reason)
         kept = [pending for pending in batch if pending.deadline > now and not pending.settled.done()]
         if kept:
+            for pending in kept:
+                if pending.trace is not None:
+                    pending.trace.wait(reason)
             self._spawn(self._retry(kept), kept)
 
     async def _retry(self, batch: Sequence[_Pending[C, A]]) -> None:
@@ -265,3 +285,12 @@ class Lanes(Generic[C, A]):
                 self._refuse(batch, "the shop is stopping")
 
         task.add_done_callback(end)
+
+
+def _traced_in(batch: Sequence[_Pending[C, A]], lane: _Lane[C, A]) -> bytes:
+    """Return which commands of a batch are traced, for their owner; nothing when none is."""
+    traced = [(index, pending.trace) for index, pending in enumerate(batch) if pending.trace is not None]
+    if not traced:
+        return b""
+    size = len(batch)
+    return wire.encode([(index, trace.call(lane.owner_id, lane.incarnation, size)) for index, trace in traced])

@@ -53,6 +53,7 @@ class OwnerDescription:
     live_holds: int = 0
     resident_bytes: int = 0
     queue_depth: int = 0
+    spans_dropped: int = 0
     counters: OwnerCounters | None = None
 
 
@@ -65,6 +66,7 @@ class CustomerOwnerDescription:
     pid: int | None = None
     node: str = ""
     queue_depth: int = 0
+    spans_dropped: int = 0
     counters: Any = None
     """Its own figures, a dataclass of numbers."""
     providers: Sequence[Any] = ()

@@ -37,9 +37,10 @@ class RayCalls:
             return False
         return True
 
-    async def submit(self, owner_id: str, incarnation: int, commands: bytes) -> bytes:
-        """Send encoded commands."""
-        reply: bytes = await self._call(owner_id, incarnation, "submit", commands)
+    async def submit(self, owner_id: str, incarnation: int, commands: bytes, traced: bytes = b"") -> bytes:
+        """Send encoded commands, and word of those that are traced if there are any."""
+        arguments = (commands, traced) if traced else (commands,)
+        reply: bytes = await self._call(owner_id, incarnation, "submit", *arguments)
         return reply
 
     async def ping(self, owner_id: str, incarnation: int) -> None:

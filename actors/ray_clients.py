@@ -51,10 +51,10 @@ class RayOwners:
         )
         directory = CustomerDirectory(self._customer_owners, time.monotonic)
         cart_way = Way[CartCommand, CartAnswer](
-            owner_of=directory.owner_of_cart, encode=wire.encode, decode=wire.decode_cart_answers
+            owner_of=directory.owner_of_cart, encode=wire.encode, decode=wire.decode_cart_answers, name="cart"
         )
         order_way = Way[OrderCommand, OrderAnswer](
-            owner_of=directory.owner_of_order, encode=wire.encode, decode=wire.decode_order_answers
+            owner_of=directory.owner_of_order, encode=wire.encode, decode=wire.decode_order_answers, name="checkout"
         )
         clock = time.monotonic
         self.carts = Lanes(directory, self._calls, cart_way, clock_seconds=clock, limits=CART_LIMITS)

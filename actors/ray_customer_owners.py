@@ -16,7 +16,9 @@ from actors.engine_settings import EngineSettings
 from actors.owner_figures import CustomerOwnerDescription
 from actors.ray_clients import OWNERS_INVENTORY_LIMITS, RayOwners
 from actors.ray_owners import OWNER_CALLS_MAX, clock_us, leave_when_finished
+from actors.visits import spans_dropped, visits
 from gateways.payment_routing import ConnectedProviders
+from gateways.traces import open_traces
 from stores.carts_redis import RedisCartStore
 from stores.connections import make_pool
 from stores.inventory_reads import InventoryReads
@@ -40,14 +42,16 @@ class CartOwnerActor:
         ports = CartPorts(
             store=RedisCartStore(settings.redis_url), inventory=self._owners.inventory, holds=reads, prices=prices
         )
+        self._traces = open_traces(settings.traces, "cart", f"{owner_id}#{incarnation}")
         self._owner = CartOwner(ports, clock_us=clock_us, new_id=_new_id)
         # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
         self._opened = asyncio.get_running_loop().create_task(self._open())
 
-    async def submit(self, commands: bytes) -> bytes:
+    async def submit(self, commands: bytes, traced: bytes = b"") -> bytes:
         """Carry encoded commands out; return encoded answers."""
-        await asyncio.shield(self._opened)
-        return wire.encode(await self._owner.submit(wire.decode_cart_commands(commands)))
+        with visits(self._traces, traced, "cart turn") as spans:
+            await asyncio.shield(self._opened)
+            return wire.encode(await self._owner.submit(wire.decode_cart_commands(commands), spans))
 
     async def describe(self) -> CustomerOwnerDescription:
         """Return counts and figures."""
@@ -58,6 +62,7 @@ class CartOwnerActor:
             pid=os.getpid(),
             node=self._node,
             queue_depth=self._owner.queue_depth,
+            spans_dropped=spans_dropped(self._traces),
             counters=self._owner.counters,
         )
 
@@ -66,6 +71,8 @@ class CartOwnerActor:
         await self._owner.stop()
         await self._owners.close()
         await self._pool.close()
+        if self._traces is not None:
+            await self._traces.close()
 
     async def _open(self) -> None:
         await self._pool.open(wait=False)
@@ -92,15 +99,17 @@ class CheckoutOwnerActor:
             pid=os.getpid(),
         )
         parties = Parties(carts=self._owners.carts, inventory=self._owners.inventory, providers=self._providers)
+        self._traces = open_traces(settings.traces, "checkout", f"{owner_id}#{incarnation}")
         self._owner = CheckoutOwner(store, parties, clock_us=clock_us)
         # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
         self._started = asyncio.get_running_loop().create_task(self._start())
         self._background: list[asyncio.Task[None]] = []
 
-    async def submit(self, commands: bytes) -> bytes:
+    async def submit(self, commands: bytes, traced: bytes = b"") -> bytes:
         """Carry encoded commands out; return encoded answers."""
-        await asyncio.shield(self._started)
-        return wire.encode(await self._owner.submit(wire.decode_order_commands(commands)))
+        with visits(self._traces, traced, "checkout turn") as spans:
+            await asyncio.shield(self._started)
+            return wire.encode(await self._owner.submit(wire.decode_order_commands(commands), spans))
 
     async def describe(self) -> CustomerOwnerDescription:
         """Return counts and figures."""
@@ -111,6 +120,7 @@ class CheckoutOwnerActor:
             pid=os.getpid(),
             node=self._node,
             queue_depth=self._owner.queue_depth,
+            spans_dropped=spans_dropped(self._traces),
             counters=self._owner.counters,
             providers=self._providers.figures(),
         )
@@ -120,6 +130,8 @@ class CheckoutOwnerActor:
         await self._owner.stop()
         await self._providers.close()
         await self._owners.close()
+        if self._traces is not None:
+            await self._traces.close()
 
     async def _start(self) -> None:
         await self._owners.open()

@@ -16,7 +16,9 @@ from actors.engine_settings import EngineSettings
 from actors.inventory_owner import InventoryOwner
 from actors.owner_figures import OwnerDescription
 from actors.owner_timers import run_timers
+from actors.visits import Visit, spans_dropped, visits
 from domain.outcomes import Totals
+from gateways.traces import open_traces
 from stores.inventory_postgres import PostgresInventoryStore
 from stores.live_stock import RedisStockPublisher
 
@@ -38,15 +40,17 @@ class InventoryOwnerActor:
         self._self = context.current_actor
         store = PostgresInventoryStore(settings.database_url, owner_id, incarnation, node=self._node, pid=os.getpid())
         self._publisher = RedisStockPublisher(_redis_client(settings.redis_url))
+        self._traces = open_traces(settings.traces, "inventory", f"{owner_id}#{incarnation}")
         self._owner = InventoryOwner(store, self._publisher, clock_us=clock_us, hold_seconds=settings.hold_seconds)
         # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
         self._started = asyncio.get_running_loop().create_task(self._start())
         self._background: list[asyncio.Task[None]] = []
 
-    async def submit(self, commands: bytes) -> bytes:
+    async def submit(self, commands: bytes, traced: bytes = b"") -> bytes:
         """Decide encoded commands; return encoded outcomes."""
-        await asyncio.shield(self._started)
-        return wire.encode(await self._owner.submit(wire.decode_commands(commands)))
+        with visits(self._traces, traced, "inventory turn") as spans:
+            await asyncio.shield(self._started)
+            return wire.encode(await self._owner.submit(wire.decode_commands(commands), Visit.of(spans)))
 
     async def describe(self) -> OwnerDescription:
         """Return counts and figures."""
@@ -62,6 +66,7 @@ class InventoryOwnerActor:
             live_holds=self._owner.live_holds,
             resident_bytes=psutil.Process().memory_info().rss,
             queue_depth=self._owner.queue_depth,
+            spans_dropped=spans_dropped(self._traces),
             counters=self._owner.counters,
         )
 
@@ -94,6 +99,8 @@ class InventoryOwnerActor:
         """Commit what is decided and stop."""
         await self._owner.stop()
         await self._publisher.close()
+        if self._traces is not None:
+            await self._traces.close()
 
     async def _start(self) -> None:
         await self._owner.start()

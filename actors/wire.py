@@ -20,6 +20,7 @@ _decode_cart_commands = msgspec.msgpack.Decoder(list[CartCommand]).decode
 _decode_cart_answers = msgspec.msgpack.Decoder(list[CartAnswer]).decode
 _decode_order_commands = msgspec.msgpack.Decoder(list[OrderCommand]).decode
 _decode_order_answers = msgspec.msgpack.Decoder(list[OrderAnswer]).decode
+_decode_traced = msgspec.msgpack.Decoder(list[tuple[int, str]]).decode
 
 
 def encode(batch: Sequence[Any]) -> bytes:
@@ -55,3 +56,8 @@ def decode_order_commands(batch: bytes) -> list[OrderCommand]:
 def decode_order_answers(batch: bytes) -> list[OrderAnswer]:
     """Decode a batch of checkout owners' answers."""
     return _decode_order_answers(batch)
+
+
+def decode_traced(batch: bytes) -> list[tuple[int, str]]:
+    """Decode which commands of a batch are traced: the place of each in the batch, and in its trace."""
+    return _decode_traced(batch)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from domain.errors import DoorbusterError
+from gateways.traces import TraceSettings
 
 
 class DirectoryFault(DoorbusterError):
@@ -50,6 +51,7 @@ class RunningInstance(msgspec.Struct, frozen=True, kw_only=True):
     providers: list[RunningProvider]
     payment_routes: str
     audit_every_seconds: float = 0.0
+    traces: TraceSettings | None = None
     postgres_pid: int | None
     valkey_pid: int | None
     ray_address: str

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from actors.engine_settings import EngineSettings
 from cli.payment_providers import FALLBACK, PRIMARY
-from cli.settings import PREFIX, Settings, SettingsFault, default_owner_count, read_settings
+from cli.settings import PREFIX, Settings, SettingsFault, default_owner_count, read_settings, trace_settings
 from gateways.payment_routing import ProviderAddress
 
 
@@ -53,6 +53,7 @@ def production_of(settings: Settings) -> Production:
             providers=_providers_of(settings),
             payment_routes=settings.payment_routes,
             owner_cpus=settings.owner_cpus,
+            traces=trace_settings(settings),
         ),
         secret_key=settings.secret_key.get_secret_value(),
         log_level=settings.log_level,

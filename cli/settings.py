@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from domain.errors import DoorbusterError
 from gateways.kafka_security import security_options
 from gateways.payment_routing import DEFAULT_ROUTES, parse_routes
+from gateways.traces import TraceSettings
 from serve.layouts import Layout
 
 PREFIX = "DOORBUSTER_"
@@ -137,6 +138,17 @@ class Settings(BaseSettings):
             " are not told apart, nor limited",
         ),
     ] = 0
+    traces_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s/]+",
+            description="OpenTelemetry collector that traces go to, over OTLP/HTTP; without it nothing is traced",
+        ),
+    ] = None
+    traces_ratio: Annotated[
+        float,
+        Field(ge=0, le=1, description="Share of requests that are traced, besides those whose callers trace them"),
+    ] = 0.01
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="Least severe lines in the logs")
     ] = "INFO"
@@ -171,6 +183,12 @@ def read_settings() -> Settings:
     except ValueError as error:
         raise SettingsFault(f"{PREFIX}KAFKA_SECURITY: {error}") from None
     return settings
+
+
+def trace_settings(settings: Settings) -> TraceSettings | None:
+    """Return where traces go, if they do."""
+    url = settings.traces_url
+    return None if url is None else TraceSettings(url=url, ratio=settings.traces_ratio)
 
 
 def _check_routes(text: str) -> None:
@@ -222,5 +240,7 @@ _TYPES = {
     "rate_limit_checkouts": "integer",
     "rate_limit_window_seconds": "seconds",
     "trusted_proxies": "integer",
+    "traces_url": "URL",
+    "traces_ratio": "number",
     "log_level": "DEBUG, INFO, WARNING or ERROR",
 }

@@ -21,7 +21,7 @@ from cli.ray_environment import apply_environment, ray_environment
 from cli.readiness import wait_until_ready
 from cli.server_process import ServerFault, stop
 from cli.servers_in_use import ServersInUse
-from cli.settings import Settings, default_owner_count
+from cli.settings import Settings, default_owner_count, trace_settings
 from cli.sweeper import MARK, start_sweeper, sweep
 from domain.errors import DoorbusterError
 from gateways.payment_routing import ProviderAddress
@@ -147,6 +147,7 @@ class Shop:
             providers=_providers_of(servers),
             payment_routes=self._settings.payment_routes,
             audit_every_seconds=self._settings.audit_every_seconds,
+            traces=trace_settings(self._settings),
             postgres_pid=servers.postgres.pid if servers.postgres else None,
             valkey_pid=servers.valkey.pid if servers.valkey else None,
             ray_address=address,
@@ -238,6 +239,7 @@ def engine_settings(instance: RunningInstance) -> EngineSettings:
         ),
         payment_routes=instance.payment_routes,
         audit_every_seconds=instance.audit_every_seconds,
+        traces=instance.traces,
     )
 
 

@@ -7,10 +7,10 @@ that no config file carries a secret. How many replicas there are, the config fi
 from typing import Any
 
 from ray import serve as ray_serve
+from starlette.types import ASGIApp
 
 from cli.production import read_production
 from serve.application import REPLICA_CPUS, ShopSettings, bind_front, make_front
-from serve.front import ShopFront
 
 
 def build(arguments: dict[str, Any]) -> ray_serve.Application:
@@ -24,7 +24,7 @@ def build(arguments: dict[str, Any]) -> ray_serve.Application:
     return application
 
 
-def _front_of_this_node() -> ShopFront:
+def _front_of_this_node() -> ASGIApp:
     """Return the front as this node's variables say. Raises: SettingsFault."""
     production = read_production()
     return make_front(

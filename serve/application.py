@@ -12,13 +12,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis.asyncio
 import uuid_utils
 from ray import serve as ray_serve
 from ray.serve.schema import LoggingConfig
 from redis.exceptions import RedisError
+from starlette.types import ASGIApp
 
 from actors.engine_settings import EngineSettings
 from actors.inventory_audit import AuditReport, InventoryAudit
@@ -26,6 +27,7 @@ from actors.order_audit import MoneyAudit, MoneyReport
 from actors.ray_clients import RayOwners, connect_owners
 from domain.errors import DoorbusterError
 from gateways.payment_routing import ConnectedProviders
+from gateways.traces import open_traces
 from serve.admission import Admission, AdmissionLimits
 from serve.api import build_api
 from serve.cart_events import CartEvents
@@ -37,6 +39,7 @@ from serve.metrics import Metrics
 from serve.passwords import Passwords
 from serve.rate_limits import RateLimiter, RateLimits, shared_counts
 from serve.tokens import Tokens
+from serve.traced_front import TracedFront
 from stores.audit_verdicts import AuditVerdicts
 from stores.carts_news import CartNews
 from stores.connections import Pool, lease, make_pool
@@ -46,6 +49,9 @@ from stores.inventory_reads import InventoryReads
 from stores.live_stock import LiveStockCopies, LiveStockReader
 from stores.money_audit import MoneyAuditReads
 from stores.orders_reads import OrderReads
+
+if TYPE_CHECKING:
+    from gateways.otlp_traces import Traces
 
 APPLICATION = "shop"
 DEPLOYMENT = "ShopReplica"
@@ -85,7 +91,7 @@ def build_application(settings: ShopSettings) -> ray_serve.Application:
     return deployment.options(num_replicas=settings.replica_count).bind()
 
 
-def bind_front(build_front: Callable[[], ShopFront], *, replica_cpus: float) -> Any:
+def bind_front(build_front: Callable[[], ASGIApp], *, replica_cpus: float) -> Any:
     """Return the deployment whose replicas serve what `build_front` makes in each of them when it starts."""
     return ray_serve.deployment(
         name=DEPLOYMENT,
@@ -100,16 +106,21 @@ def bind_front(build_front: Callable[[], ShopFront], *, replica_cpus: float) -> 
     )(ray_serve.ingress(build_front)(ShopReplica))
 
 
-def make_front(settings: ShopSettings) -> ShopFront:
+def make_front(settings: ShopSettings) -> ASGIApp:
     """Return the ASGI application that a replica serves."""
     configure_logs(settings.log_level)
     metrics = Metrics()
-    api = build_api(partial(open_shop, settings), metrics, version("doorbuster"))
-    return ShopFront(api, metrics, Admission(time.perf_counter, settings.admission))
+    traces = open_traces(settings.engine.traces, "http")
+    api = build_api(partial(open_shop, settings, traces), metrics, version("doorbuster"))
+    front = ShopFront(api, metrics, Admission(time.perf_counter, settings.admission))
+    if traces is None:
+        return front
+    metrics.watch_traces(traces.figures)
+    return TracedFront(front, traces)
 
 
 @asynccontextmanager
-async def open_shop(settings: ShopSettings) -> AsyncIterator[Shop]:
+async def open_shop(settings: ShopSettings, traces: "Traces | None" = None) -> AsyncIterator[Shop]:
     """Open what one replica serves with, inside its event loop; close it in the end."""
     engine = settings.engine
     pool = make_pool(engine.database_url, size_max=POOL_CONNECTIONS_MAX, name="doorbuster-http")
@@ -140,6 +151,8 @@ async def open_shop(settings: ShopSettings) -> AsyncIterator[Shop]:
         await client.aclose()
         await audits.close()
         await pool.close()
+        if traces is not None:
+            await traces.close()
 
 
 def compose_shop(

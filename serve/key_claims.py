@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from domain.errors import DoorbusterError, Unavailable
+from gateways.spans import Part
 from stores.idempotency import Claim, Claimed, IdempotencyKeys, KeyConflict
 
 BATCH_CLAIMS_MAX = 512
@@ -34,7 +35,8 @@ class KeyClaims:
         future: asyncio.Future[Claimed | KeyConflict] = asyncio.get_running_loop().create_future()
         self._waiting.append((claim, future))
         self._wake()
-        return await future
+        with Part("claim key"):
+            return await future
 
     def forget(self, claim: Claim, attempt: int) -> None:
         """Free the key of a refused attempt soon; best effort, an abandoned key is taken over later anyway."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,8 +11,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from actors.outbox_figures import OutboxDescription
+from gateways.traces import TraceFigures
 from stores.audit_verdicts import AuditVerdict
 
+_OF_TRACES = {
+    "spans_sent": "Spans that the collector of traces has taken.",
+    "spans_dropped": "Spans that it has not taken, or that did not fit into the queue.",
+    "traces_skipped": "Requests not traced because too many were in that second.",
+}
 _LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -59,7 +66,20 @@ class Metrics:
             "doorbuster_rate_limit_failed_open", "Calls whose rate was not checked because Redis did not answer."
         )
         self.registry.register(self.rate_limit_failed_open)
+        self._traces = TraceFigures()
+        for name, title in _OF_TRACES.items():
+            told = _ReadCounter(f"doorbuster_{name}", title)
+            told.read = partial(self._read_traces, name)
+            self.registry.register(told)
         self._counters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def watch_traces(self, figures: TraceFigures) -> None:
+        """Tell of this process's traces from now on."""
+        self._traces = figures
+
+    def _read_traces(self, name: str) -> int:
+        value: int = getattr(self._traces, name)
+        return value
 
     def record(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request under its route's template."""

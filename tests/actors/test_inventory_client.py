@@ -27,7 +27,7 @@ class FakeOwners:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def submit(self, owner_id: str, incarnation: int, commands: bytes) -> bytes:
+    async def submit(self, owner_id: str, incarnation: int, commands: bytes, traced: bytes = b"") -> bytes:
         batch = wire.decode_commands(commands)
         self.batches.append((owner_id, incarnation, batch))
         await self.may_answer.wait()

@@ -27,7 +27,7 @@ class FakeOwner:
         self.answer = answer
         self.calls: list[tuple[float, int]] = []
 
-    async def submit(self, owner_id: str, incarnation: int, commands: bytes) -> bytes:
+    async def submit(self, owner_id: str, incarnation: int, commands: bytes, traced: bytes = b"") -> bytes:
         batch = wire.decode_order_commands(commands)
         self.calls.append((round(clock_seconds(), 3), len(batch)))
         answer = self.answer(len(self.calls))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.settings import Settings, SettingsFault, describe_settings, read_settings
+from cli.settings import Settings, SettingsFault, describe_settings, read_settings, trace_settings
+from gateways.traces import TraceSettings
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,8 @@ def test_variables_and_a_dotenv_file_set_them_and_variables_win(
         ("DOORBUSTER_HOLD_SECONDS", "nan"),
         ("DOORBUSTER_OWNER_COUNT", "0"),
         ("DOORBUSTER_LOG_LEVEL", "LOUD"),
+        ("DOORBUSTER_TRACES_URL", "collector:4318"),
+        ("DOORBUSTER_TRACES_RATIO", "1.5"),
         ("DOORBUSTER_KAFKA_SERVERS", "kafka.example"),
         ("DOORBUSTER_KAFKA_SERVERS", "a.example:9092, b.example:9092"),
         ("DOORBUSTER_KAFKA_SECURITY", "acks=0"),
@@ -84,6 +87,14 @@ def test_every_setting_is_described() -> None:
 
     assert {name for name, _, _, _ in described} == {f"DOORBUSTER_{name.upper()}" for name in Settings.model_fields}
     assert all(kind and meaning for _, kind, _, meaning in described)
+
+
+def test_traces_are_off_until_a_collector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trace_settings(read_settings()) is None
+
+    monkeypatch.setenv("DOORBUSTER_TRACES_URL", "http://collector:4318")
+
+    assert trace_settings(read_settings()) == TraceSettings(url="http://collector:4318", ratio=0.01)
 
 
 def test_the_settings_page_lists_every_setting_as_the_command_does() -> None:

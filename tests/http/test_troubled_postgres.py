@@ -44,7 +44,7 @@ class NearbyCalls:
     def __init__(self, owner: InventoryOwner) -> None:
         self._owner = owner
 
-    async def submit(self, owner_id: str, incarnation: int, commands: bytes) -> bytes:
+    async def submit(self, owner_id: str, incarnation: int, commands: bytes, traced: bytes = b"") -> bytes:
         deciding = asyncio.ensure_future(self._owner.submit(decode_commands(commands)))
         done, _ = await asyncio.wait({deciding}, timeout=CALL_SECONDS_MAX)
         if not done:

@@ -26,7 +26,7 @@ class Network:
         self._machine = machine
         self._repeats: set[asyncio.Task[None]] = set()
 
-    async def submit(self, owner_id: str, incarnation: int, commands: bytes) -> bytes:
+    async def submit(self, owner_id: str, incarnation: int, commands: bytes, traced: bytes = b"") -> bytes:
         batch = wire.decode_commands(commands)
         self._journal.count("sent", len(batch))
         await self._weather.delay(0.003)
