@@ -6,9 +6,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.http.shop_documents import assert_problem, drop_body
 from tests.http.shop_in_process import PASSWORD, RunningShop, product_body
 from tests.http.test_checkout_calls import BODY as CHECKOUT
-from tests.http.test_shop_calls import assert_problem, drop_body
 
 MISSING = object()
 LONG = "x" * 30_000

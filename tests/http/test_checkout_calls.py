@@ -17,8 +17,8 @@ from domain.orders import OrderAnswer, OrderCommand, OrderNow, OrderView, PlaceO
 from stores.orders_postgres import PostgresOrderStore
 from tests.contracts.order_samples import LINE, confirmed, created, failed, pending
 from tests.http.scripted_orders import ScriptedOrders
+from tests.http.shop_documents import assert_problem
 from tests.http.shop_in_process import RunningShop
-from tests.http.test_shop_calls import assert_problem
 
 PATH = "/v1/checkouts"
 BODY = {

@@ -9,9 +9,9 @@ import pytest
 from domain.identity import decode_reservation_id
 from domain.orders import ReviewPayment, StillWorking
 from gateways.simulated_provider.rules import Manner
+from tests.http.shop_documents import assert_problem, totals
 from tests.http.shop_in_process import RunningShop
 from tests.http.test_checkout_calls import BODY
-from tests.http.test_shop_calls import assert_problem, totals
 
 PRICE_MINOR = 4_990
 

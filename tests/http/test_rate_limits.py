@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 from serve.call_classes import CallClass
 from serve.rate_limits import RateLimiter, RateLimits, SharedCounts, address_of, shared_counts
 from serve.tokens import Caller
+from tests.http.shop_documents import assert_problem
 from tests.http.shop_in_process import RunningShop
-from tests.http.test_shop_calls import assert_problem
 
 ADA = Caller(b"a" * 16, "shopper", 2e9)
 BEN = Caller(b"b" * 16, "guest", 2e9)
