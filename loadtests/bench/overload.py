@@ -137,9 +137,7 @@ def recovery_seconds(light: OpenFigures) -> float:
 
 def _print(told: Sequence[Overload], console: Console) -> None:
     columns = ("load", "offered/s", "done/s", "of peak", "done p50/p99 ms", "shed/s", "shed p50/p99 ms", "recovery s")
-    table = Table(
-        *columns, "unsent", "unanswered", "broken", "client cores", "late p99 ms", title="Goodput under overload"
-    )
+    table = Table(*columns, "unsent/unanswered/broken", "client cores, late p99 ms", title="Goodput under overload")
     for one in told:
         table.add_row(
             f"{one.load}, {one.times:g} times",
@@ -150,11 +148,8 @@ def _print(told: Sequence[Overload], console: Console) -> None:
             f"{one.shed:,.0f}",
             f"{one.shed_p50_ms:.0f} / {one.shed_p99_ms:.0f}",
             "" if one.recovery_seconds is None else f"{one.recovery_seconds:.1f}",
-            f"{one.unsent:,}",
-            f"{one.unanswered:,}",
-            f"{one.broken:,}",
-            f"{one.client_cores:.2f}",
-            f"{one.client_late_p99_ms:.0f}",
+            f"{one.unsent:,} / {one.unanswered:,} / {one.broken:,}",
+            f"{one.client_cores:.2f}, {one.client_late_p99_ms:.0f}",
         )
     console.print(table)
 
