@@ -25,6 +25,7 @@ from serve.replies import LIMIT_HEADER, RETRY_SECONDS_MAX, Reply, busy, problem
 BODY_BYTES_MAX = 8_192
 """Below HAProxy's buffer: a request with a larger body, or one of unknown size, is the replica's to judge."""
 BODY_SECONDS_MAX = 15
+POOL_SECONDS = 600
 _TOO_MANY = busy("Too many requests are under way")
 _TOO_SLOW = problem("request-timeout", f"A body has {BODY_SECONDS_MAX} seconds to arrive")
 _SECTION = re.compile(r"^(backend) (\S+)$|^\S")
@@ -72,6 +73,8 @@ def shedding_rules(backend: str, shares: Mapping[CallClass, float] = SHARES) -> 
     limit = f"proc.door_limit_{re.sub(r'[^0-9A-Za-z]', '_', backend)}"
     retry = f"hdr Retry-After %[rand({RETRY_SECONDS_MAX}),add(1)]"
     lines = [
+        # A replica's loop (uvloop) accepts one new connection a turn, seconds for hundreds under load: they are kept.
+        f"default-server pool-purge-delay {POOL_SECONDS}s",
         "stick-table type integer size 64 store conn_cur",
         f"http-error {_answer(_TOO_SLOW)}",
         f"acl door_is_read method {' '.join(READING)}",
