@@ -132,9 +132,9 @@ async def test_every_answer_tells_the_ingress_how_much_to_pass_on(running: Runni
         running.front.admission.limit = 77.9
 
         held = await client.post("/v1/reservations", json={"sku": "LAMP", "quantity": 1}, headers=guest)
-        read = await client.get("/v1/products/LAMP")
+        read = await client.get("/v1/products/LAMP", headers=guest)
         running.front.admission.limit = 0.0
-        refused = await client.get("/v1/products/LAMP")
+        refused = await client.get("/v1/products/LAMP", headers=guest)
 
     assert (held.status_code, read.status_code, refused.status_code) == (201, 200, 503)
     assert [each.headers[LIMIT_HEADER] for each in (held, read, refused)] == ["77", "77", "0"]
