@@ -5,6 +5,7 @@ import resource
 from collections.abc import Mapping
 from pathlib import Path
 
+from cli.haproxy import program_path
 from cli.ports import find_free_ports, find_free_range
 from cli.sweeper import MARK
 
@@ -26,7 +27,9 @@ def ray_environment(directory: Path, token_path: Path, *, drain_seconds: float) 
     http_ports, grpc_ports = find_free_range(_REPLICA_PORTS), find_free_range(_REPLICA_PORTS)
     metrics_port, stats_port, fallback_http_port, fallback_grpc_port = find_free_ports(4)
     threads = 1 if (os.cpu_count() or 1) <= _SMALL_MACHINE_CORES else 4
+    haproxy = program_path()
     return {
+        **({"RAY_SERVE_HAPROXY_BINARY_PATH": haproxy} if haproxy else {}),
         MARK: str(directory),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_path),

@@ -1,23 +1,30 @@
 """An open-loop HTTP/1.1 load client: requests are due at a rate, whether or not earlier ones have been answered.
 
-It owns sending and timing, as `loadtests.http_load` does for closed loops. A latency counts from when its request was
-due, so that a server that makes the client late is not flattered (coordinated omission).
+It owns sending and timing. A latency counts from when its request was due, so that a server that makes the client late
+is not flattered (coordinated omission). It shares cores with what it measures, so it does without an event loop of
+asyncio: sockets, epoll and prebuilt bytes. Blocking: run it in a process, or a thread, of its own.
 """
 
-import asyncio
 import contextlib
+import gc
+import select
+import socket
 import time
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from loadtests.http_load import STATUS_END, STATUS_START, response_end
 
+CLOSED_LOOP = float("inf")
+"""As a rate: each connection sends its next request when it has the answer to the last."""
 TICK_SECONDS = 0.002
 DRAIN_SECONDS_MAX = 8.0
-CONNECTS_AT_ONCE = 64
-RECONNECT_PAUSE_SECONDS = 0.05
+CONNECT_SECONDS_MAX = 5.0
+RECEIVE_BYTES = 65_536
+SENT_AT_ONCE_MAX = 64
+"""Answers are looked at again after so many: a client that is late is not to keep answers waiting as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +45,16 @@ class OpenFigures:
     seconds: float = 0.0
     due_at_seconds: "array[float]" = field(default_factory=lambda: array("d"))
     latencies_ms: "array[float]" = field(default_factory=lambda: array("f"))
+    """From when a request was due."""
+    sent_ms: "array[float]" = field(default_factory=lambda: array("f"))
+    """How late a request was sent: the client's own part of its latency."""
     statuses: "array[int]" = field(default_factory=lambda: array("H"))
     unsent: int = 0
     """Due, and no connection was free: the client's own limit."""
     unanswered: int = 0
     broken: int = 0
+    cpu_seconds: float = 0.0
+    """What the client itself took of the machine while requests were due."""
 
     def rate_of(self, status: int) -> float:
         """Return how many answers of a status came a second, over the time of the load."""
@@ -50,131 +62,165 @@ class OpenFigures:
 
     def percentile_ms(self, percent: float, status: int) -> float:
         """Return the latency that `percent` of the answers of a status did not exceed; 0 without any."""
-        found = sorted(ms for ms, told in zip(self.latencies_ms, self.statuses, strict=True) if told == status)
-        return found[min(len(found) - 1, int(len(found) * percent / 100))] if found else 0.0
+        return _percentile(
+            (ms for ms, told in zip(self.latencies_ms, self.statuses, strict=True) if told == status), percent
+        )
+
+    def late_percentile_ms(self, percent: float) -> float:
+        """Return how late the client sent `percent` of what was answered, at most."""
+        return _percentile(self.sent_ms, percent)
 
 
-async def run_open_load(plan: OpenPlan, requests: Sequence[bytes]) -> OpenFigures:
+def _percentile(values: Iterable[float], percent: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0
+
+
+def run_open_load(plan: OpenPlan, requests: Sequence[bytes]) -> OpenFigures:
     """Send the requests in turn, again and again, when they are due; return once all are answered or given up.
 
     Raises:
         OSError: the server can't be reached at the start.
     """
     run = _OpenRun(plan, requests)
+    was_collecting = gc.isenabled()
+    gc.disable()
     try:
-        await run.connect()
-        await run.send_when_due()
-        await run.drain()
+        run.connect()
+        run.send_when_due()
+        run.drain()
     finally:
         run.close()
+        if was_collecting:
+            gc.enable()
     return run.figures
+
+
+class _Line:
+    """One kept-alive connection with at most one request on it."""
+
+    __slots__ = ("buffer", "due_at", "is_busy", "sent_at", "socket")
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.buffer = b""
+        self.due_at = self.sent_at = 0.0
+        self.is_busy = False
 
 
 class _OpenRun:
     def __init__(self, plan: OpenPlan, requests: Sequence[bytes]) -> None:
         self._plan, self._requests = plan, requests
-        self._lines: set[_Line] = set()
-        self._reconnects: set[asyncio.Task[None]] = set()
-        self._is_closing = False
-        self.idle: list[_Line] = []
+        self._epoll = select.epoll()
+        self._lines: dict[int, _Line] = {}
+        self._idle: list[_Line] = []
+        self._sent = 0
+        self._began_at = 0.0
         self.figures = OpenFigures(seconds=plan.seconds)
-        self.began_at = 0.0
 
-    async def connect(self) -> None:
-        for first in range(0, self._plan.connections, CONNECTS_AT_ONCE):
-            count = min(CONNECTS_AT_ONCE, self._plan.connections - first)
-            await asyncio.gather(*(self._connect_one() for _ in range(count)))
+    def connect(self) -> None:
+        for _ in range(self._plan.connections):
+            self._connect_one()
 
-    async def send_when_due(self) -> None:
-        self.began_at = time.perf_counter()
-        sent, rate = 0, self._plan.rate
-        while True:
-            now = time.perf_counter() - self.began_at
-            due = int(min(now, self._plan.seconds) * rate)
-            for number in range(sent, due):
-                self._send(number, self.began_at + number / rate)
-            sent = due
-            if now >= self._plan.seconds:
-                return
-            await asyncio.sleep(TICK_SECONDS)
+    def send_when_due(self) -> None:
+        cpu_before = time.process_time()
+        self._began_at = time.perf_counter()
+        ends_at = self._began_at + self._plan.seconds
+        is_closed_loop = self._plan.rate == CLOSED_LOOP
+        while (now := time.perf_counter()) < ends_at:
+            if is_closed_loop:
+                self._send_all_idle(now)
+                self._receive(TICK_SECONDS)
+            else:
+                self._send_due(now)
+                self._receive(0.0 if self._is_behind() else TICK_SECONDS)
+        if not is_closed_loop:
+            self._send_due(ends_at)
+            self.figures.unsent += max(0, int(self._plan.seconds * self._plan.rate) - self._sent)
+        self.figures.cpu_seconds = time.process_time() - cpu_before
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         give_up_at = time.perf_counter() + DRAIN_SECONDS_MAX
-        while any(line.is_busy for line in self._lines) and time.perf_counter() < give_up_at:  # noqa: ASYNC110
-            await asyncio.sleep(TICK_SECONDS)
-        self.figures.unanswered = sum(line.is_busy for line in self._lines)
+        while any(line.is_busy for line in self._lines.values()) and time.perf_counter() < give_up_at:
+            self._receive(TICK_SECONDS)
+        self.figures.unanswered = sum(line.is_busy for line in self._lines.values())
 
     def close(self) -> None:
-        self._is_closing = True
-        for line in tuple(self._lines):
-            line.close()
-        for task in tuple(self._reconnects):
-            task.cancel()
+        for line in self._lines.values():
+            line.socket.close()
+        self._epoll.close()
 
-    def answered(self, line: "_Line", status: int, due_at: float) -> None:
+    def _connect_one(self) -> None:
+        connected = socket.create_connection((self._plan.host, self._plan.port), timeout=CONNECT_SECONDS_MAX)
+        connected.setblocking(False)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line = self._lines[connected.fileno()] = _Line(connected)
+        self._epoll.register(connected.fileno(), select.EPOLLIN)
+        self._idle.append(line)
+
+    def _due(self) -> int:
+        return int(min(time.perf_counter() - self._began_at, self._plan.seconds) * self._plan.rate)
+
+    def _is_behind(self) -> bool:
+        return self._due() > self._sent
+
+    def _send_due(self, now: float) -> None:
+        rate = self._plan.rate
+        due = min(int((now - self._began_at) * rate), self._sent + SENT_AT_ONCE_MAX)
+        for number in range(self._sent, due):
+            if self._idle:
+                self._send(self._idle.pop(), self._began_at + number / rate)
+            else:
+                self.figures.unsent += 1
+            self._sent = number + 1
+
+    def _send_all_idle(self, now: float) -> None:
+        idle, self._idle = self._idle, []
+        for line in idle:
+            self._send(line, now)
+            self._sent += 1
+
+    def _send(self, line: _Line, due_at: float) -> None:
+        line.due_at, line.is_busy = due_at, True
+        line.sent_at = time.perf_counter()
+        try:
+            line.socket.send(self._requests[self._sent % len(self._requests)])
+        except OSError:
+            self._lost(line)
+
+    def _receive(self, seconds_max: float) -> None:
+        for descriptor, _ in self._epoll.poll(seconds_max):
+            line = self._lines[descriptor]
+            try:
+                chunk = line.socket.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                chunk = b""
+            if not chunk:
+                self._lost(line)
+                continue
+            answer = line.buffer + chunk if line.buffer else chunk
+            if response_end(answer) is None:
+                line.buffer = answer
+            else:
+                self._answered(line, int(answer[STATUS_START:STATUS_END]))
+
+    def _answered(self, line: _Line, status: int) -> None:
         figures = self.figures
-        figures.due_at_seconds.append(due_at - self.began_at)
-        figures.latencies_ms.append((time.perf_counter() - due_at) * 1000)
+        figures.due_at_seconds.append(line.due_at - self._began_at)
+        figures.latencies_ms.append((time.perf_counter() - line.due_at) * 1000)
+        figures.sent_ms.append((line.sent_at - line.due_at) * 1000)
         figures.statuses.append(status)
-        self.idle.append(line)
+        line.buffer, line.is_busy = b"", False
+        self._idle.append(line)
 
-    def lost(self, line: "_Line") -> None:
-        self._lines.discard(line)
-        with contextlib.suppress(ValueError):
-            self.idle.remove(line)
-        if self._is_closing:
-            return
+    def _lost(self, line: _Line) -> None:
+        """Count a connection that broke with a request on it, and open another in its place."""
         self.figures.broken += line.is_busy
-        task = asyncio.get_running_loop().create_task(self._replace())
-        self._reconnects.add(task)
-        task.add_done_callback(self._reconnects.discard)
-
-    async def _connect_one(self) -> None:
-        loop = asyncio.get_running_loop()
-        _, line = await loop.create_connection(lambda: _Line(self), self._plan.host, self._plan.port)
-        self._lines.add(line)
-        self.idle.append(line)
-
-    async def _replace(self) -> None:
-        await asyncio.sleep(RECONNECT_PAUSE_SECONDS)
+        with contextlib.suppress(ValueError):
+            self._idle.remove(line)
+        del self._lines[line.socket.fileno()]
+        line.socket.close()
         with contextlib.suppress(OSError):
-            await self._connect_one()
-
-    def _send(self, number: int, due_at: float) -> None:
-        if not self.idle:
-            self.figures.unsent += 1
-            return
-        self.idle.pop().send(self._requests[number % len(self._requests)], due_at)
-
-
-class _Line(asyncio.Protocol):
-    """One kept-alive connection with at most one request on it."""
-
-    def __init__(self, run: _OpenRun) -> None:
-        self._run = run
-        self._transport: asyncio.Transport | None = None
-        self._buffer = b""
-        self._due_at = 0.0
-        self.is_busy = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        self._run.lost(self)
-
-    def send(self, request: bytes, due_at: float) -> None:
-        assert self._transport is not None
-        self._due_at, self.is_busy = due_at, True
-        self._transport.write(request)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def data_received(self, chunk: bytes) -> None:
-        self._buffer = self._buffer + chunk if self._buffer else chunk
-        if response_end(self._buffer) is None:
-            return
-        status, self._buffer, self.is_busy = int(self._buffer[STATUS_START:STATUS_END]), b"", False
-        self._run.answered(self, status, self._due_at)
+            self._connect_one()

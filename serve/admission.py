@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from serve.call_classes import CallClass
 
-_SHARES = {
+SHARES = {
     CallClass.CHECKOUT: 1.0,
     CallClass.CART: 0.95,
     CallClass.RESERVATION: 0.85,
@@ -26,7 +26,7 @@ class AdmissionLimits:
     start: int = 512
     min: int = 64
     max: int = 1_024
-    shares: Mapping[CallClass, float] = field(default_factory=lambda: dict(_SHARES))
+    shares: Mapping[CallClass, float] = field(default_factory=lambda: dict(SHARES))
     """A class is admitted while all that is under way fills less than this part of the limit."""
     checkouts_share: float = 0.5
     """Checkouts by themselves: they wait for payment providers and must not crowd out all others."""

@@ -17,32 +17,35 @@ class CallClass(Enum):
     __hash__ = object.__hash__  # Members are single: Enum's own hash costs a call of Python for each look-up.
 
 
-_PROBES = frozenset(("/healthz", "/readyz", "/metrics"))
-_BY_CALL = {
+READING = ("GET", "HEAD", "OPTIONS")
+LISTENING = "/v1/cart/events"
+"""Streams: bounded by themselves, not among the requests under way."""
+PROBES = ("/healthz", "/readyz", "/metrics")
+BY_CALL = {
     ("POST", "/v1/reservations"): CallClass.RESERVATION,
     ("POST", "/v1/sessions"): CallClass.SESSION,
     ("POST", "/v1/users"): CallClass.SESSION,
     ("POST", "/v1/checkouts"): CallClass.CHECKOUT,
 }
-_OF_HOLDERS = ("/v1/cart", "/v1/reservations/")
-_OF_BUYERS = ("/v1/payments/", "/v1/orders/")
-_OF_OPERATORS = ("/v1/audit/", "/v1/holds", "/v1/shipments/")
-_CHANGED_BY_OPERATORS = ("/v1/products", "/v1/inventory/", "/v1/drops", "/v1/users/")
+OF_HOLDERS = ("/v1/cart", "/v1/reservations/")
+OF_BUYERS = ("/v1/payments/", "/v1/orders/")
+OF_OPERATORS = ("/v1/audit/", "/v1/holds", "/v1/shipments/")
+CHANGED_BY_OPERATORS = ("/v1/products", "/v1/inventory/", "/v1/drops", "/v1/users/")
 
 
 def class_of(method: str, path: str) -> CallClass:
     """Return the class of a call. Paths that nothing answers are browsing: they go first."""
-    known = _BY_CALL.get((method, path))
+    known = BY_CALL.get((method, path))
     if known is not None:
         return known
-    if path.startswith(_OF_HOLDERS):
+    if path.startswith(OF_HOLDERS):
         return CallClass.CART
-    if path in _PROBES:
+    if path in PROBES:
         return CallClass.PROBE
-    if path.startswith(_OF_OPERATORS):
+    if path.startswith(OF_OPERATORS):
         return CallClass.OPERATOR
-    if method in {"GET", "HEAD", "OPTIONS"}:
+    if method in READING:
         return CallClass.BROWSING
-    if path.startswith(_OF_BUYERS):
+    if path.startswith(OF_BUYERS):
         return CallClass.OPERATOR if path.endswith("/shipments") else CallClass.CHECKOUT
-    return CallClass.OPERATOR if path.startswith(_CHANGED_BY_OPERATORS) else CallClass.BROWSING
+    return CallClass.OPERATOR if path.startswith(CHANGED_BY_OPERATORS) else CallClass.BROWSING

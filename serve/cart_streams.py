@@ -8,11 +8,11 @@ import asyncio
 from starlette.responses import Response
 
 from domain.errors import Unavailable
+from serve.call_classes import LISTENING
 from serve.context import Shop
 from serve.replies import Receive, Reply, Scope, Send, busy, send_reply, unauthenticated
 from serve.tokens import token_in
 
-PATH = "/v1/cart/events"
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -23,7 +23,7 @@ _RECONNECT = b"retry: 3000\n\n"
 
 def is_event_stream(method: str, path: str) -> bool:
     """Tell whether a request opens a stream; those are bounded by the hub, not among the requests in flight."""
-    return path == PATH and method == "GET"
+    return path == LISTENING and method == "GET"
 
 
 async def stream_events(shop: Shop, scope: Scope, receive: Receive, send: Send) -> int:

@@ -20,7 +20,19 @@ from serve.context import Shop
 from serve.hot_calls import HotCall, hot_call
 from serve.metrics import Metrics
 from serve.patience import Patience
-from serve.replies import Message, Receive, Reply, Scope, Send, busy, problem, send_reply
+from serve.replies import (
+    LIMIT_HEADER,
+    RETRY_SECONDS_MAX,
+    Header,
+    Message,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    busy,
+    problem,
+    send_reply,
+)
 from serve.tokens import token_in
 
 BODY_BYTES_MAX = 1_048_576
@@ -30,8 +42,6 @@ BODIES_ARRIVING_MAX = 1_024
 SEND_SECONDS_MAX = 15.0
 REQUESTS_OPEN_MAX = 4_096
 """Requests in all, those included whose bodies are still arriving or whose answers are being sent."""
-RETRY_SECONDS_MAX = 3
-"""Who is refused comes back after 1 to this many seconds: not all in the same one."""
 _TOO_MANY = [busy("Too many requests are under way", seconds) for seconds in range(1, RETRY_SECONDS_MAX + 1)]
 _TOO_LARGE = problem("body-too-large", f"At most {BODY_BYTES_MAX} bytes")
 _TOO_SLOW = problem("request-timeout", f"A body has {BODY_SECONDS_MAX:.0f} seconds to arrive, less in a crowd")
@@ -63,6 +73,7 @@ class ShopFront:
         self._chance = chance
         self.bodies = Patience(perf_counter, seconds_max=BODY_SECONDS_MAX, waits_max=BODIES_ARRIVING_MAX)
         self.answers = Patience(perf_counter, seconds_max=SEND_SECONDS_MAX, waits_max=requests_open_max)
+        self._limit_told = (0.0, (LIMIT_HEADER.encode(), b"0"))
         self._open = 0
         self._open_max = requests_open_max
         metrics.in_flight.set_function(lambda: float(self._open))
@@ -139,7 +150,15 @@ class ShopFront:
         await self._send(reply, send)
 
     async def _send(self, reply: Reply, send: Send) -> None:
-        await _in_time(send_reply(reply, send), self.answers)
+        await _in_time(send_reply(reply, send, self._tell_limit()), self.answers)
+
+    def _tell_limit(self) -> Header:
+        """Return the header that tells the ingress how much to pass on (`serve/ingress_rules.py`)."""
+        limit, header = self._limit_told
+        if limit != self.admission.limit:
+            header = (LIMIT_HEADER.encode(), b"%d" % self.admission.limit)
+            self._limit_told = (self.admission.limit, header)
+        return header
 
     async def _call(self, kind: CallClass, call: HotCall, scope: Scope, body: bytes) -> Reply:
         admitted_at = self.admission.admit(kind)
@@ -152,7 +171,7 @@ class ShopFront:
 
     async def _answer(self, kind: CallClass, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        answering = _Answering(send, self.answers)
+        answering = _Answering(send, self.answers, self._tell_limit)
         try:
             body = await read_body(scope, receive, self.bodies)
             if isinstance(body, Reply):
@@ -186,9 +205,11 @@ class ShopFront:
 class _Answering:
     """Sends an answer, each part in bounded time, and tells once when it begins: all of it is in memory then."""
 
-    def __init__(self, send: Send, patience: Patience) -> None:
+    def __init__(self, send: Send, patience: Patience, header: Callable[[], Header]) -> None:
+        """`header` is asked for one header more when the answer begins."""
         self._send = send
         self._patience = patience
+        self._header = header
         self.status = 0
         self.on_start: Callable[[], None] | None = None
 
@@ -196,6 +217,7 @@ class _Answering:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.begin()
+            message = {**message, "headers": [*message.get("headers", ()), self._header()]}
         await _in_time(self._send_part(message), self._patience)
 
     async def _send_part(self, message: Message) -> None:

@@ -16,6 +16,10 @@ _encode = msgspec.json.Encoder().encode
 _JSON: Header = (b"content-type", b"application/json")
 _PROBLEM: Header = (b"content-type", b"application/problem+json")
 REPLAYED: Header = (b"idempotency-replayed", b"true")
+LIMIT_HEADER = "x-doorbuster-limit"
+"""How many requests a replica works on at a time: told to the ingress, which tells nobody."""
+RETRY_SECONDS_MAX = 3
+"""Who is refused comes back after 1 to this many seconds: not all in the same one."""
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "The request can't be read"),
@@ -102,9 +106,9 @@ def unauthenticated(detail: str) -> Reply:
     return problem("unauthenticated", detail, headers=((b"www-authenticate", b"Bearer"),))
 
 
-async def send_reply(reply: Reply, send: Send) -> None:
-    """Send an answer over ASGI."""
-    await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
+async def send_reply(reply: Reply, send: Send, *more: Header) -> None:
+    """Send an answer over ASGI, with more headers where there are any."""
+    await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, *more]})
     await send({"type": "http.response.body", "body": reply.body})
 
 

@@ -3,9 +3,11 @@
 import asyncio
 import time
 
+import httpx
 import pytest
 
 from serve.patience import Patience
+from serve.replies import LIMIT_HEADER
 from tests.http.served_over_sockets import RawClient, head_of, served
 from tests.http.shop_in_process import RunningShop
 
@@ -123,6 +125,19 @@ async def test_a_wait_that_was_cancelled_by_others_stays_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert patience.waits == 0
+
+
+async def test_every_answer_tells_the_ingress_how_much_to_pass_on(running: RunningShop, guest: dict[str, str]) -> None:
+    async with served(running.front) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        running.front.admission.limit = 77.9
+
+        held = await client.post("/v1/reservations", json={"sku": "LAMP", "quantity": 1}, headers=guest)
+        read = await client.get("/v1/products/LAMP", headers=guest)
+        running.front.admission.limit = 0.0
+        refused = await client.get("/v1/products/LAMP", headers=guest)
+
+    assert (held.status_code, read.status_code, refused.status_code) == (201, 200, 503)
+    assert [each.headers[LIMIT_HEADER] for each in (held, read, refused)] == ["77", "77", "0"]
 
 
 async def _until(holds: object, seconds: float = 5.0) -> None:
