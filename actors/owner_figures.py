@@ -53,6 +53,8 @@ class OwnerDescription:
     live_holds: int = 0
     resident_bytes: int = 0
     queue_depth: int = 0
+    clock_skew_seconds: float = 0.0
+    """How far its node's clock is ahead of PostgreSQL's, which it goes by."""
     counters: OwnerCounters | None = None
 
 
@@ -65,6 +67,7 @@ class CustomerOwnerDescription:
     pid: int | None = None
     node: str = ""
     queue_depth: int = 0
+    clock_skew_seconds: float = 0.0
     counters: Any = None
     """Its own figures, a dataclass of numbers."""
     providers: Sequence[Any] = ()
