@@ -6,6 +6,7 @@ Calls are made at most once (`max_task_retries=0`), have a time limit and are ne
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import ray
@@ -19,6 +20,8 @@ from domain.outcomes import Totals
 NAMESPACE = "doorbuster"
 CALL_SECONDS_MAX = 2.5
 STOP_SECONDS_MAX = 15.0
+LOOKUPS_MAX = 8
+"""Threads that ask Ray's head where an owner is. It answers at once or, when it is away, not for minutes."""
 
 T = TypeVar("T")
 
@@ -28,11 +31,13 @@ class RayCalls:
 
     def __init__(self) -> None:
         self._handles: dict[tuple[str, int], Any] = {}
+        self._lookups: dict[tuple[str, int], Future[Any]] = {}
+        self._threads = ThreadPoolExecutor(LOOKUPS_MAX, thread_name_prefix="owner-lookup")
 
     def exists(self, owner_id: str, incarnation: int) -> bool:
-        """Say whether the actor is known to this cluster."""
+        """Say whether the actor is known to this cluster; waits for Ray's head."""
         try:
-            self._handle(owner_id, incarnation)
+            _named_actor(owner_id, incarnation)
         except Unavailable:
             return False
         return True
@@ -103,22 +108,38 @@ class RayCalls:
         *arguments: Any,
         seconds_max: float = CALL_SECONDS_MAX,
     ) -> Any:
-        handle = self._handle(owner_id, incarnation)
+        try:
+            async with asyncio.timeout(seconds_max):
+                handle = await self._handle(owner_id, incarnation)
+        except TimeoutError as error:
+            raise Unavailable(f"Ray's head does not say where {owner_id} is") from error
         try:
             return await _answer(getattr(handle, method).remote(*arguments), seconds_max)
         except DoorbusterError:
             self._handles.pop((owner_id, incarnation), None)
             raise
 
-    def _handle(self, owner_id: str, incarnation: int) -> Any:
-        handle = self._handles.get((owner_id, incarnation))
-        if handle is None:
-            try:
-                handle = ray.get_actor(actor_name(owner_id, incarnation), namespace=NAMESPACE)
-            except (ValueError, RayError) as error:
-                raise Unavailable(f"{owner_id} is not running") from error
-            self._handles[owner_id, incarnation] = handle
-        return handle
+    async def _handle(self, owner_id: str, incarnation: int) -> Any:
+        """Return an owner's handle. Ray blocks while it looks one up, and must not keep this loop from its other work.
+
+        A caller that gives up leaves the lookup to those that come after it: there is one at a time for each owner.
+        """
+        key = (owner_id, incarnation)
+        if key not in self._handles:
+            lookup = self._lookups.pop(key, None)
+            if lookup is None or (lookup.done() and lookup.exception() is not None):
+                lookup = self._threads.submit(_named_actor, owner_id, incarnation)
+            self._lookups[key] = lookup
+            self._handles[key] = await asyncio.shield(asyncio.wrap_future(lookup))
+            self._lookups.pop(key, None)
+        return self._handles[key]
+
+
+def _named_actor(owner_id: str, incarnation: int) -> Any:
+    try:
+        return ray.get_actor(actor_name(owner_id, incarnation), namespace=NAMESPACE)
+    except (ValueError, RayError) as error:
+        raise Unavailable(f"{owner_id} is not running") from error
 
 
 def actor_name(owner_id: str, incarnation: int) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from typing import NoReturn
 
 import ray
 import uuid_utils
@@ -15,12 +16,13 @@ from actors.checkout_timers import run_checkout_timers
 from actors.engine_settings import EngineSettings
 from actors.owner_figures import CustomerOwnerDescription
 from actors.ray_clients import OWNERS_INVENTORY_LIMITS, RayOwners
-from actors.ray_owners import OWNER_CALLS_MAX, clock_us, leave_when_finished
+from actors.ray_owners import OWNER_CALLS_MAX, leave_when_finished, shop_clock
 from actors.visits import spans_dropped, visits
 from gateways.payment_routing import ConnectedProviders
 from gateways.traces import open_traces
 from stores.carts_redis import RedisCartStore
 from stores.connections import make_pool
+from stores.database_clock import keep_looking_at_database, look_at_database
 from stores.inventory_reads import InventoryReads
 from stores.orders_postgres import PostgresOrderStore
 from stores.price_book import PriceBook
@@ -43,9 +45,11 @@ class CartOwnerActor:
             store=RedisCartStore(settings.redis_url), inventory=self._owners.inventory, holds=reads, prices=prices
         )
         self._traces = open_traces(settings.traces, "cart", f"{owner_id}#{incarnation}")
-        self._owner = CartOwner(ports, clock_us=clock_us, new_id=_new_id)
+        self._clock = shop_clock()
+        self._owner = CartOwner(ports, clock_us=self._clock, new_id=_new_id)
         # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
         self._opened = asyncio.get_running_loop().create_task(self._open())
+        self._looking: asyncio.Task[NoReturn] | None = None
 
     async def submit(self, commands: bytes, traced: bytes = b"") -> bytes:
         """Carry encoded commands out; return encoded answers."""
@@ -63,11 +67,14 @@ class CartOwnerActor:
             node=self._node,
             queue_depth=self._owner.queue_depth,
             spans_dropped=spans_dropped(self._traces),
+            clock_skew_seconds=self._clock.skew_seconds,
             counters=self._owner.counters,
         )
 
     async def stop(self) -> None:
         """Finish what is under way and let go."""
+        if self._looking is not None:
+            self._looking.cancel()
         await self._owner.stop()
         await self._owners.close()
         await self._pool.close()
@@ -77,6 +84,8 @@ class CartOwnerActor:
     async def _open(self) -> None:
         await self._pool.open(wait=False)
         await self._owners.open()
+        await look_at_database(self._pool, self._clock)  # Before it says that a hold has lapsed.
+        self._looking = asyncio.create_task(keep_looking_at_database(self._pool, self._clock))
 
 
 @ray.remote(max_restarts=-1, max_task_retries=0, num_cpus=0, max_concurrency=OWNER_CALLS_MAX)
@@ -90,6 +99,7 @@ class CheckoutOwnerActor:
         self._self = context.current_actor
         self._owners = RayOwners(settings, OWNERS_INVENTORY_LIMITS)
         self._providers = ConnectedProviders(settings.providers, settings.payment_routes, time.monotonic)
+        self._clock = shop_clock()
         store = PostgresOrderStore(
             settings.database_url,
             slot,
@@ -98,9 +108,10 @@ class CheckoutOwnerActor:
             node=self._node,
             pid=os.getpid(),
         )
+        store.clock = self._clock
         parties = Parties(carts=self._owners.carts, inventory=self._owners.inventory, providers=self._providers)
         self._traces = open_traces(settings.traces, "checkout", f"{owner_id}#{incarnation}")
-        self._owner = CheckoutOwner(store, parties, clock_us=clock_us)
+        self._owner = CheckoutOwner(store, parties, clock_us=self._clock)
         # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
         self._started = asyncio.get_running_loop().create_task(self._start())
         self._background: list[asyncio.Task[None]] = []
@@ -121,6 +132,7 @@ class CheckoutOwnerActor:
             node=self._node,
             queue_depth=self._owner.queue_depth,
             spans_dropped=spans_dropped(self._traces),
+            clock_skew_seconds=self._clock.skew_seconds,
             counters=self._owner.counters,
             providers=self._providers.figures(),
         )

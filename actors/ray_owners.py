@@ -19,6 +19,7 @@ from actors.owner_timers import run_timers
 from actors.visits import Visit, spans_dropped, visits
 from domain.outcomes import Totals
 from gateways.traces import open_traces
+from stores.database_clock import DatabaseClock
 from stores.inventory_postgres import PostgresInventoryStore
 from stores.live_stock import RedisStockPublisher
 
@@ -38,10 +39,12 @@ class InventoryOwnerActor:
         context = ray.get_runtime_context()
         self._node = context.get_node_id()
         self._self = context.current_actor
+        self._clock = shop_clock()
         store = PostgresInventoryStore(settings.database_url, owner_id, incarnation, node=self._node, pid=os.getpid())
+        store.clock = self._clock
         self._publisher = RedisStockPublisher(_redis_client(settings.redis_url))
         self._traces = open_traces(settings.traces, "inventory", f"{owner_id}#{incarnation}")
-        self._owner = InventoryOwner(store, self._publisher, clock_us=clock_us, hold_seconds=settings.hold_seconds)
+        self._owner = InventoryOwner(store, self._publisher, clock_us=self._clock, hold_seconds=settings.hold_seconds)
         # Ray makes async actors inside their event loop, also when it restarts them: nobody has to call `start`.
         self._started = asyncio.get_running_loop().create_task(self._start())
         self._background: list[asyncio.Task[None]] = []
@@ -67,6 +70,7 @@ class InventoryOwnerActor:
             resident_bytes=psutil.Process().memory_info().rss,
             queue_depth=self._owner.queue_depth,
             spans_dropped=spans_dropped(self._traces),
+            clock_skew_seconds=self._clock.skew_seconds,
             counters=self._owner.counters,
         )
 
@@ -125,6 +129,6 @@ def _redis_client(redis_url: str) -> redis.asyncio.Redis:
     return client
 
 
-def clock_us() -> int:
-    """Return the time of day in microseconds since 1970."""
-    return time.time_ns() // 1_000
+def shop_clock() -> DatabaseClock:
+    """Return a clock for one owner, which goes by PostgreSQL's and not by its node's."""
+    return DatabaseClock(lambda: time.time_ns() // 1_000, lambda: time.monotonic_ns() // 1_000)

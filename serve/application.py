@@ -26,6 +26,7 @@ from actors.engine_settings import EngineSettings
 from actors.inventory_audit import AuditReport, InventoryAudit
 from actors.order_audit import MoneyAudit, MoneyReport
 from actors.ray_clients import RayOwners, connect_owners
+from actors.ray_owners import shop_clock
 from domain.errors import DoorbusterError
 from gateways.payment_routing import ConnectedProviders
 from gateways.traces import open_traces
@@ -44,6 +45,7 @@ from serve.traced_front import TracedFront
 from stores.audit_verdicts import AuditVerdicts
 from stores.carts_news import CartNews
 from stores.connections import Pool, lease, make_pool
+from stores.database_clock import DatabaseClock, keep_looking_at_database
 from stores.idempotency import IdempotencyKeys
 from stores.inventory_audit import AuditReads
 from stores.inventory_reads import InventoryReads
@@ -139,8 +141,9 @@ async def open_shop(settings: ShopSettings, traces: "Traces | None" = None) -> A
     await pool.open(wait=False)
     await audits.open(wait=False)
     owners = await connect_owners(engine)
-    shop = compose_shop(settings, pool, audits, client, owners)
-    watching = asyncio.create_task(shop.cart_events.run())
+    clock = shop_clock()
+    shop = compose_shop(settings, pool, audits, client, owners, clock=clock)
+    watching = asyncio.gather(shop.cart_events.run(), keep_looking_at_database(pool, clock))
     _spare_collector()
     try:
         yield shop
@@ -170,7 +173,13 @@ def _spare_collector() -> None:
 
 
 def compose_shop(
-    settings: ShopSettings, pool: Pool, audits: Pool, client: redis.asyncio.Redis, owners: RayOwners
+    settings: ShopSettings,
+    pool: Pool,
+    audits: Pool,
+    client: redis.asyncio.Redis,
+    owners: RayOwners,
+    *,
+    clock: DatabaseClock,
 ) -> Shop:
     """Wire one replica's shop from what is open."""
     keys = IdempotencyKeys(pool)
@@ -196,18 +205,18 @@ def compose_shop(
         pool=pool,
         inventory=owners.inventory,
         carts=owners.carts,
-        cart_events=CartEvents(CartNews(settings.engine.redis_url), owners.carts, time.time),
+        cart_events=CartEvents(CartNews(settings.engine.redis_url), owners.carts, clock.seconds),
         orders=owners.orders,
         order_reads=OrderReads(pool),
         reads=InventoryReads(pool),
         live_stock=LiveStockReader(client),
         keys=keys,
         key_claims=KeyClaims(keys),
-        tokens=Tokens(settings.secret_key, time.time),
+        tokens=Tokens(settings.secret_key, clock.seconds),
         passwords=Passwords(),
         fingerprint_key=hashlib.blake2b(settings.secret_key.encode(), digest_size=32).digest(),
         webhook_secrets={each.name: each.secret.encode() for each in settings.engine.providers},
-        clock=time.time,
+        clock=clock.seconds,
         new_id=_new_id,
         audit=audit,
         audit_money=audit_money,
@@ -215,7 +224,7 @@ def compose_shop(
         describe_owners=owners.describe_everyone,
         describe_outboxes=owners.describe_outboxes,
         reasons_not_ready=lambda: reasons_not_ready(pool, client, owners.describe_owners),
-        rate_limiter=RateLimiter(shared_counts(client), time.time, settings.rate_limits),
+        rate_limiter=RateLimiter(shared_counts(client), clock.seconds, settings.rate_limits),
     )
 
 

@@ -14,6 +14,7 @@ from domain.errors import StaleEpoch, Unavailable
 from domain.money import Money
 from domain.stock import Drop, Line, Reservation, Stock
 from stores.connections import time_limit
+from stores.database_clock import NOW_US, DatabaseClock, learn_time
 from stores.inventory_encoding import COMMIT, STATES, commit_arguments, decode_command, decode_outcome
 from stores.inventory_group import Claim, CommitGroup, FoundOperation
 from stores.owner_connections import (
@@ -137,8 +138,8 @@ UPDATE inventory_partitions p SET epoch = epoch + 1 FROM mine WHERE p.partition_
 RETURNING p.partition_id, p.epoch
 """
 _PLACED = "SELECT partition_id FROM inventory_partitions WHERE owner_id = %(owner_id)s"
-_STILL_OWNED = """
-SELECT count(*) FROM inventory_partitions
+_STILL_OWNED = f"""
+SELECT count(*), {NOW_US} FROM inventory_partitions
 JOIN unnest(%(partitions)s::int[], %(epochs)s::bigint[]) AS f (partition_id, epoch) USING (partition_id, epoch)
 """
 
@@ -148,8 +149,18 @@ _SETTINGS = "SELECT set_config('statement_timeout', '10s', false), set_config('j
 class PostgresInventoryStore:
     """One owner's view of the tables; see `InventoryStore` for the promises."""
 
-    def __init__(self, database_url: str, owner_id: str, incarnation: int, *, node: str = "", pid: int = 0) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        owner_id: str,
+        incarnation: int,
+        *,
+        node: str = "",
+        pid: int = 0,
+    ) -> None:
         self._url = database_url
+        self.clock: DatabaseClock | None = None
+        """Is told PostgreSQL's time at each claim and each look at the fence."""
         self._identity = {"owner_id": owner_id, "incarnation": incarnation, "node": node, "pid": pid}
         self._writer: AsyncConnection[TupleRow] | None = None
         self._reader = ReadingConnection(self._connect)
@@ -176,6 +187,8 @@ class PostgresInventoryStore:
             if await owner.fetchone() is None:
                 return None
             partitions = await connection.execute(_CLAIM_PARTITIONS, self._identity)
+            if self.clock:
+                await learn_time(connection, self.clock)
             return Claim({partition_id: epoch for partition_id, epoch in await partitions.fetchall()})
 
     async def load(self, skus: list[str]) -> dict[str, Stock]:
@@ -303,8 +316,11 @@ class PostgresInventoryStore:
         return {partition_id for (partition_id,) in rows}
 
     async def still_owned(self, epochs: Mapping[int, int]) -> bool:
-        """Compare every epoch with the table's."""
+        """Compare every epoch with the table's, and look at its clock."""
+        asked_us = self.clock.steady_us() if self.clock else 0
         ((row,),) = await self._read_all((_STILL_OWNED,), _fence(epochs))
+        if self.clock:
+            self.clock.learn(asked_us, row[1])
         return bool(row[0] == len(epochs))
 
     async def close(self) -> None:

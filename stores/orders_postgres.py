@@ -13,6 +13,7 @@ from domain.customer_slots import owner_name
 from domain.errors import StaleEpoch, Unavailable
 from domain.orders import StoredEvent
 from stores.connections import time_limit
+from stores.database_clock import NOW_US, DatabaseClock, learn_time
 from stores.order_group import OrderChange, OrderClaim, order_number
 from stores.orders_encoding import COMMIT, commit_arguments, decode_event
 from stores.owner_connections import (
@@ -37,7 +38,7 @@ WHERE NOT o.retired AND (
 )
 RETURNING o.epoch
 """
-_STILL_OWNED = "SELECT count(*) FROM customer_owners WHERE owner_id = %(owner_id)s AND epoch = %(epoch)s"
+_STILL_OWNED = f"SELECT count(*), {NOW_US} FROM customer_owners WHERE owner_id = %(owner_id)s AND epoch = %(epoch)s"
 _NUMBERS = "SELECT nextval('order_numbers') FROM generate_series(1, %(count)s)"
 _EVENTS = """
 SELECT order_id, version, (extract(epoch FROM at) * 1000000)::bigint, payload::text
@@ -63,9 +64,18 @@ class PostgresOrderStore:
     """
 
     def __init__(
-        self, database_url: str, slot: int, incarnation: int, *, slot_count: int = 1, node: str = "", pid: int = 0
+        self,
+        database_url: str,
+        slot: int,
+        incarnation: int,
+        *,
+        slot_count: int = 1,
+        node: str = "",
+        pid: int = 0,
     ) -> None:
         self._url = database_url
+        self.clock: DatabaseClock | None = None
+        """Is told PostgreSQL's time at each claim and each look at the fence."""
         self._owner_id = owner_name("checkout", slot)
         self._identity = {"owner_id": self._owner_id, "incarnation": incarnation, "node": node, "pid": pid}
         self._share = {"slot": slot, "slot_count": slot_count}
@@ -85,6 +95,8 @@ class PostgresOrderStore:
                 # claim back, or the two would fence each other for ever.
                 identity = {**self._identity, "has_claimed": self._has_claimed}
                 row = await (await self._writer.execute(_CLAIM, identity)).fetchone()
+                if self.clock:
+                    await learn_time(self._writer, self.clock)
         except psycopg.Error as error:
             raise Unavailable(f"PostgreSQL refused the claim: {first_line(error)}") from error
         if row is None:
@@ -131,8 +143,11 @@ class PostgresOrderStore:
         return [order_id.bytes for (order_id,) in rows]
 
     async def still_owned(self) -> bool:
-        """Compare the epoch with the table's."""
-        ((count,),) = await self._read(_STILL_OWNED, self._fence())
+        """Compare the epoch with the table's, and look at its clock."""
+        asked_us = self.clock.steady_us() if self.clock else 0
+        ((count, told_us),) = await self._read(_STILL_OWNED, self._fence())
+        if self.clock:
+            self.clock.learn(asked_us, told_us)
         return bool(count == 1)
 
     async def close(self) -> None:

@@ -32,21 +32,24 @@ class Nodes:
             "temp_dir": str(directory / "ray"),
             "include_dashboard": False,
         }
+        if "RAY_REDIS_ADDRESS" in os.environ:
+            self._head_options["redis_password"] = os.environ["RAY_REDIS_PASSWORD"]
         self._head_options["node_ip_address"] = ADDRESS.format(2)
         self._addresses = itertools.count(3)
         self._cluster = Cluster()
         self._workers: dict[str, Any] = {}
 
     def start_head(self) -> dict[str, Any]:
-        """Start the head."""
+        """Start the head; one that was lost comes back with what it knew, if that was kept outside."""
         return _told(self._cluster.add_node(**self._head_options, object_store_memory=OBJECT_STORE_BYTES))
 
-    def add_worker(self) -> dict[str, Any]:
-        """Start a worker."""
+    def add_worker(self, variables: dict[str, str]) -> dict[str, Any]:
+        """Start a worker whose processes have these variables beside those that all have."""
         node = self._cluster.add_node(
             num_cpus=WORKER_CPUS,
             node_ip_address=ADDRESS.format(next(self._addresses)),
             object_store_memory=OBJECT_STORE_BYTES,
+            env_vars=variables,
         )
         told = _told(node)
         self._workers[told["node_id"]] = node
@@ -57,6 +60,12 @@ class Nodes:
         node = self._workers.pop(node_id)
         _kill(node)
         self._cluster.worker_nodes.remove(node)
+        return {}
+
+    def kill_head(self) -> dict[str, Any]:
+        """Let the head's machine die; what it keeps outside stays."""
+        _kill(self._cluster.head_node)
+        self._cluster.head_node = None
         return {}
 
     def stop(self) -> dict[str, Any]:

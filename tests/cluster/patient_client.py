@@ -10,6 +10,8 @@ PRICE_MINOR = 1_999
 ATTEMPTS_MAX = 300
 RETRY_PAUSE_SECONDS = 0.2
 REQUEST_SECONDS_MAX = 20.0
+ONCE_SECONDS_MAX = 8.0
+"""Longer than a shop takes to say that it can't."""
 SERVED_AGAIN_SECONDS_MAX = 60.0
 _UNSETTLED = frozenset((202, 429, 500, 502, 503, 504))
 _REFUSALS = frozenset((402, 409))
@@ -64,6 +66,21 @@ class PatientClient:
         """Return what there is of a product."""
         told: dict[str, Any] = (await self.settled("GET", f"/v1/inventory/{sku}", self.as_operator)).json()
         return told
+
+    async def asked_once(self, sku: str, headers: dict[str, str]) -> int:
+        """Ask for one unit without patience; the status of the answer, 0 when none comes. A hold is given back."""
+        reservation_id = uuid.uuid4().hex
+        wanted = {"sku": sku, "quantity": 1}
+        key = {"Idempotency-Key": reservation_id}
+        try:
+            answer = await self._http.post(
+                "/v1/reservations", headers=headers | key, json=wanted, timeout=ONCE_SECONDS_MAX
+            )
+        except httpx.TransportError:
+            return 0
+        if answer.is_success:
+            await self.settled("DELETE", f"/v1/reservations/{answer.json()['reservation_id']}", headers)
+        return answer.status_code
 
     async def settled(
         self, method: str, path: str, headers: Headers | None = None, *, key: str = "", **body: Any

@@ -1,22 +1,30 @@
-"""Three nodes: applications fail apart, a node that dies is made up for, a new version is rolled out, under load."""
+"""Three nodes: applications fail apart, any node may die, also the head, a new version is rolled out, under load."""
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
 
 import httpx
 import psutil
 import psycopg
 import pytest
 
+from cli.main import EXIT_FAULT
 from cli.postgres_server import PostgresServer
+from cli.readiness import wait_until_ready
 from cli.valkey_server import ValkeyServer
 from serve.layouts import APART
 from tests.cluster.buyers import Buyers
+from tests.cluster.next_release import ADDS, TAKES_AWAY, VERSION, make_next_release
 from tests.cluster.patient_client import served_again
-from tests.cluster.running_cluster import ClusterShop, cluster_shop
+from tests.cluster.running_cluster import CHECKOUT, CLOCKS_AHEAD_SECONDS, ClusterShop, cluster_shop
 from tests.cluster.shoppers import Crowd
 
 SHOPPERS = 4
@@ -26,6 +34,7 @@ SERVED_AGAIN_SECONDS_MAX = 60.0
 ANSWER_SECONDS_MAX = 10.0
 ANSWERED_BY_THE_APPLICATION = {401, 404}
 DATABASE = "nodes"
+HOLD_SECONDS = 900
 
 pytestmark = [pytest.mark.timeout(400)]
 
@@ -39,6 +48,39 @@ def shop(
     directory = tmp_path_factory.mktemp("nodes")
     with cluster_shop(directory, postgres_server.url_of(DATABASE), valkey_server.url) as deployed:
         yield deployed
+
+
+@pytest.fixture(scope="module")
+def next_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_next_release(tmp_path_factory.mktemp("next-release"))
+
+
+class RolloutWatch:
+    """Watches which version answers, and how much is answered between the last new owner and the first new replica."""
+
+    def __init__(self, shop: ClusterShop, crowd: Crowd | Buyers) -> None:
+        self._shop, self._told = shop, crowd.told
+        self.versions: list[str] = []
+        self._answers_by_incarnations: dict[int, int] = {}
+        """The latest count of answers under old replicas, by how often owners were placed until then."""
+        self._first_answers: dict[int, int] = {}
+
+    async def run(self) -> None:
+        async with httpx.AsyncClient(base_url=self._shop.url, timeout=ANSWER_SECONDS_MAX, trust_env=False) as client:
+            while True:
+                incarnations = await _incarnations(self._shop)
+                with suppress(httpx.HTTPError, ValueError, KeyError):
+                    answer = await client.get("/openapi.json")
+                    self.versions.append(answer.json()["info"]["version"])
+                if VERSION not in self.versions:
+                    self._first_answers.setdefault(incarnations, self._told.answers)
+                    self._answers_by_incarnations[incarnations] = self._told.answers
+                await asyncio.sleep(0.2)
+
+    @property
+    def answers_of_old_replicas_from_new_owners(self) -> int:
+        last = max(self._first_answers)
+        return self._answers_by_incarnations[last] - self._first_answers[last]
 
 
 async def _under_load(
@@ -77,6 +119,25 @@ def test_owners_and_replicas_are_on_several_nodes_and_none_on_the_head(shop: Clu
     assert set(owners.values()) == workers, owners
     assert {each["application"] for each in replicas} == set(APART)
     assert {psutil.Process(each["pid"]).ppid() for each in replicas} == raylets
+
+
+async def test_holds_last_as_long_on_a_node_whose_clock_is_off_and_operators_are_told_of_it(shop: ClusterShop) -> None:
+    crowd = Crowd(shop.url, shop.operator)
+    await crowd.open(SKUS, 1)
+    customer = await crowd.session()
+    wanted = ({"sku": sku, "quantity": 1} for sku in crowd.skus)
+    held = [await crowd.settled("POST", "/v1/reservations", customer, json=each) for each in wanted]
+    lasting = [datetime.fromisoformat(each.json()["expires_at"]).timestamp() - time.time() for each in held]
+    figures = (await crowd.settled("GET", "/metrics")).text
+    await crowd.close()
+
+    assert min(lasting) > HOLD_SECONDS - ANSWER_SECONDS_MAX * 2
+    assert max(lasting) < HOLD_SECONDS + 2
+    skews = dict(re.findall(r'doorbuster_owner_clock_skew_seconds{owner_id="([^"]+)"} (\S+)', figures))
+    nodes = [each.node_id for each in shop.nodes.workers]
+    for owner in shop.owners():
+        expected = CLOCKS_AHEAD_SECONDS[nodes.index(owner["node"])]
+        assert float(skews[owner["owner_id"]]) == pytest.approx(expected, abs=2.0)
 
 
 @pytest.mark.parametrize(
@@ -127,21 +188,105 @@ async def _ask(client: httpx.AsyncClient, path: str) -> int:
     return answer.status_code
 
 
-async def test_a_second_deployment_rolls_through_owners_and_replicas_while_everybody_shops(shop: ClusterShop) -> None:
+async def test_a_new_version_is_rolled_out_under_load_and_both_serve_together_for_a_while(
+    shop: ClusterShop, next_release: Path
+) -> None:
     before = {each["owner_id"]: each["pid"] for each in shop.owners()}
     replicas = {each["pid"] for each in shop.status()["replicas"]}
+    buyers = Buyers(shop.url, shop.operator)
+    watch = RolloutWatch(shop, buyers)
 
-    async def deploy_again() -> None:
+    async def deploy_next() -> None:
+        shop.bring(next_release)
+        watching = asyncio.create_task(watch.run())
         said = await asyncio.to_thread(shop.deploy)
+        watching.cancel()
+        assert f"Tables brought up to date: {ADDS}\n" in said
         assert f"{len(before)} owners renewed" in said
 
-    crowd = Crowd(shop.url, shop.operator)
-    await _under_load(shop, crowd, crowd.shop_until, deploy_again)
+    await _under_load(shop, buyers, buyers.buy_until, deploy_next)
 
+    assert set(watch.versions) == {version("doorbuster"), VERSION}
+    assert watch.answers_of_old_replicas_from_new_owners > 0
     after = {each["owner_id"]: each["pid"] for each in shop.owners()}
     assert after.keys() == before.keys()
     assert not set(after.values()) & set(before.values())
     assert not {each["pid"] for each in shop.status()["replicas"]} & replicas
+
+
+def test_what_only_the_old_version_used_is_taken_away_when_asked_for_and_the_old_one_starts_no_more(
+    shop: ClusterShop, next_release: Path
+) -> None:
+    shop.bring(next_release)
+    assert TAKES_AWAY not in shop.migrate()
+    assert TAKES_AWAY in shop.migrate("--contract")
+
+    shop.bring(CHECKOUT)
+    try:
+        assert "a newer version has taken away what this one uses" in shop.deploy(code=EXIT_FAULT)
+    finally:
+        shop.bring(next_release)
+
+    assert shop.audit()["ok"] is True
+
+
+async def test_buyers_do_not_miss_the_head_and_what_dies_without_it_comes_back_with_it(shop: ClusterShop) -> None:
+    at_a_worker = f"http://127.0.0.1:{shop.nodes.workers[0].port}"
+    before = {each["owner_id"]: each["pid"] for each in shop.owners()}
+    replicas = {each["pid"] for each in shop.status()["replicas"]}
+    incarnation = await _incarnation(shop, "owner-0")
+    buyers = Buyers(at_a_worker, shop.operator)
+
+    async def fault() -> None:
+        await asyncio.to_thread(shop.nodes.kill_head)
+        retries = buyers.told.retries
+        await served_again(buyers.told, 4 * SHOPPERS)
+        assert buyers.told.retries == retries, "nobody noticed that it is gone"
+        os.kill(before["owner-0"], signal.SIGKILL)
+        await _placed_anew(shop, "owner-0", incarnation)
+        await _some_are_served_and_all_are_answered(buyers)
+        await asyncio.to_thread(shop.nodes.start_head)
+
+    await _under_load(shop, buyers, buyers.buy_until, fault)
+    await asyncio.to_thread(wait_until_ready, shop.url, SERVED_AGAIN_SECONDS_MAX)
+    after = {each["owner_id"]: each["pid"] for each in shop.owners()}
+    assert after.pop("owner-0") not in {before.pop("owner-0"), 0}
+    assert after == before, "whoever lived went on living"
+    assert {each["pid"] for each in shop.status()["replicas"]} == replicas
+
+
+async def _placed_anew(shop: ClusterShop, owner_id: str, incarnation: int) -> None:
+    """Return when a successor has a place, though nobody can start it."""
+    for _ in range(int(SERVED_AGAIN_SECONDS_MAX / 0.1)):
+        if await _incarnation(shop, owner_id) > incarnation:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"nobody misses {owner_id}")
+
+
+async def _incarnation(shop: ClusterShop, owner_id: str) -> int:
+    """Return how often an owner's actor was placed."""
+    return await _number(shop, "SELECT incarnation FROM inventory_owners WHERE owner_id = %s", owner_id)
+
+
+async def _incarnations(shop: ClusterShop) -> int:
+    """Return how often owners of carts and checkouts were placed, which are renewed last."""
+    return await _number(shop, "SELECT coalesce(sum(incarnation), 0) FROM customer_owners")
+
+
+async def _number(shop: ClusterShop, statement: str, *arguments: str) -> int:
+    async with await psycopg.AsyncConnection.connect(shop.environment["DOORBUSTER_DATABASE_URL"]) as connection:
+        found = await connection.execute(statement.encode(), arguments)
+        (number,) = await found.fetchone() or (0,)
+        return int(number)
+
+
+async def _some_are_served_and_all_are_answered(crowd: Crowd | Buyers) -> None:
+    """Ask for each product once: those of a dead owner are refused in time, and keep nobody from the others."""
+    headers = await crowd.session()
+    answers = await asyncio.gather(*(crowd.asked_once(sku, headers) for sku in crowd.skus))
+    assert set(answers) <= {httpx.codes.CREATED, httpx.codes.CONFLICT, httpx.codes.SERVICE_UNAVAILABLE}
+    assert httpx.codes.CREATED in answers, answers
 
 
 async def test_a_worker_that_dies_with_all_it_runs_is_made_up_for_by_the_others(shop: ClusterShop) -> None:
