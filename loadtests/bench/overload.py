@@ -13,13 +13,12 @@ import secrets
 import sys
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
+from loadtests.bench.figures import FigureTable, add_json_option, tell
 from loadtests.bench.http_bench import reservation_requests
 from loadtests.bench.scratch_shop import scratch_shop
 from loadtests.bench.stocked_shop import bench_skus, set_up
@@ -69,7 +68,7 @@ def main() -> int:
     """Run the benchmark; under a minute with the defaults, and the start of a shop."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each step")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    add_json_option(parser)
     chosen = parser.parse_args()
     console = Console()
     skus = bench_skus()[:SKU_COUNT]
@@ -80,9 +79,7 @@ def main() -> int:
         for name, chosen_skus in (("one hot SKU", skus[:1]), (f"{SKU_COUNT} SKUs", skus)):
             requests = reservation_requests(chosen_skus, tokens)
             told += _measure(shop.url, name, requests, chosen.seconds, console)
-    _print(told, console)
-    if chosen.json:
-        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(told)))
+    tell(_table(told), console, chosen.json)
     return 0
 
 
@@ -135,11 +132,14 @@ def recovery_seconds(light: OpenFigures) -> float:
     return max(late, default=0.0)
 
 
-def _print(told: Sequence[Overload], console: Console) -> None:
-    columns = ("load", "offered/s", "done/s", "of peak", "done p50/p99 ms", "shed/s", "shed p50/p99 ms", "recovery s")
-    table = Table(*columns, "unsent/unanswered/broken", "client cores, late p99 ms", title="Goodput under overload")
-    for one in told:
-        table.add_row(
+def _table(told: Sequence[Overload]) -> FigureTable:
+    columns = ("Load", "Offered/s", "Done/s", "Of the peak", "Done p50 / p99 ms", "503 a second", "503 p50 / p99 ms")
+    words = (
+        f"Reservations, an open loop on {OPEN_CONNECTIONS:,} connections at times the peak that closed loops found just"
+        f" before, then a tenth of it; recovery: when the last of these was refused or took over {NORMAL_MS_MAX:.0f} ms."
+    )
+    rows = [
+        (
             f"{one.load}, {one.times:g} times",
             f"{one.offered:,.0f}",
             f"{one.goodput:,.0f}",
@@ -151,7 +151,10 @@ def _print(told: Sequence[Overload], console: Console) -> None:
             f"{one.unsent:,} / {one.unanswered:,} / {one.broken:,}",
             f"{one.client_cores:.2f}, {one.client_late_p99_ms:.0f}",
         )
-    console.print(table)
+        for one in told
+    ]
+    more = ("Recovery s", "Unsent / unanswered / broken", "Client cores, late p99 ms")
+    return FigureTable("Goodput under overload", words, (*columns, *more), rows)
 
 
 if __name__ == "__main__":
