@@ -136,7 +136,7 @@ def _table(told: Sequence[Overload]) -> FigureTable:
     columns = ("Load", "Offered/s", "Done/s", "Of the peak", "Done p50 / p99 ms", "503 a second", "503 p50 / p99 ms")
     words = (
         f"Reservations, an open loop on {OPEN_CONNECTIONS:,} connections at times the peak that closed loops found just"
-        f" before, then a tenth of it; recovery: when the last of these was refused or took over {NORMAL_MS_MAX:.0f} ms."
+        f" before, then a tenth; recovery: when the last of these was refused or slower than {NORMAL_MS_MAX:.0f} ms."
     )
     rows = [
         (
