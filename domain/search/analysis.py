@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import msgspec
-from snowballstemmer.english_stemmer import EnglishStemmer
 
+from domain.search.endings import WORD_CACHE_MAX, singular
 from domain.search.folding import fold
 from domain.search.units import QUANTITY, quantity_token
 
@@ -18,8 +18,6 @@ ANALYSER_VERSION = 1
 TOKEN_LENGTH_MAX = 64
 """Longer tokens are cut: an engine refuses terms of many kilobytes, and nobody types them."""
 
-_STEM_CACHE_WORDS_MAX = 200_000
-_STEMMED_LENGTH_MIN = 3
 _CODE_LENGTH_MIN = 3
 _WORD = re.compile(r"[^\W_]+(?:[-/.+&'][^\W_]+)*")
 _JOINT = re.compile(r"[-/.+&']")
@@ -32,15 +30,15 @@ _LETTER = re.compile(r"[^\W\d_]")
 class Token(msgspec.Struct, frozen=True):
     """What one written word stands for.
 
-    `text` is what is compared, `surface` the folded word before stemming. A word of several parts (`wi-fi`, `rtx2060`)
-    is kept whole in `text` and apart in `parts`: either is what a shopper may have meant.
+    `text` is what is compared, `surface` the folded word as it was written. A word of several parts (`wi-fi`,
+    `rtx2060`) is kept whole in `text` and apart in `parts`: either is what a shopper may have meant.
     """
 
     text: str
     surface: str
     parts: tuple[str, ...] = ()
     is_code: bool = False
-    """A number, a quantity or a model number: never stemmed, never corrected."""
+    """A number, a quantity or a model number: its ending stays, it is never corrected."""
 
 
 def analyse(text: str) -> list[Token]:
@@ -55,19 +53,6 @@ def index_terms(text: str) -> list[str]:
         terms.append(token.text)
         terms.extend(token.parts)
     return terms
-
-
-@lru_cache(maxsize=_STEM_CACHE_WORDS_MAX)
-def stem(word: str) -> str:
-    """Return a folded word without its ending: `batteries` and `battery` are one."""
-    if len(word) < _STEMMED_LENGTH_MIN or not word.isascii() or not word.isalpha():
-        return word
-    return str(_stemmer().stemWord(word))
-
-
-@lru_cache(maxsize=1)
-def _stemmer() -> EnglishStemmer:
-    return EnglishStemmer()
 
 
 def _tokens(folded: str) -> Iterator[Token]:
@@ -88,7 +73,7 @@ def _words(folded: str) -> Iterator[Token]:
         yield from _word_tokens(found[0])
 
 
-@lru_cache(maxsize=_STEM_CACHE_WORDS_MAX)
+@lru_cache(maxsize=WORD_CACHE_MAX)
 def _word_tokens(word: str) -> tuple[Token, ...]:
     """Return the tokens of one word without spaces; one that lists alternatives (`tv/monitor`) has several."""
     word = word.removesuffix("'s")
@@ -102,12 +87,12 @@ def _word_tokens(word: str) -> tuple[Token, ...]:
     whole = _JOINT.sub("", word)[:TOKEN_LENGTH_MAX]
     if _DIGIT.search(word):
         return (Token(whole, word, tuple(pieces), is_code=True),)
-    return (Token(stem(whole), whole, tuple(stem(piece) for piece in pieces)),)
+    return (Token(singular(whole), whole, tuple(singular(piece) for piece in pieces)),)
 
 
 def _simple(word: str) -> Token:
     if not _DIGIT.search(word):
-        return Token(stem(word), word)
+        return Token(singular(word), word)
     split = _LETTERS_THEN_DIGITS.fullmatch(word)
     return Token(word, word, (split[1], split[2]) if split else (), is_code=True)
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.search.analysis import TOKEN_LENGTH_MAX, Token, analyse, index_terms, is_model_number
+from domain.search.endings import family, singular
 from domain.search.folding import fold
 
 
@@ -41,7 +42,20 @@ def test_a_model_number_is_kept_whole_and_in_parts() -> None:
 
 
 def test_joined_words_are_found_whole_and_apart() -> None:
-    assert index_terms("Wi-Fi noise-cancelling") == ["wifi", "wi", "fi", "noisecancel", "nois", "cancel"]
+    assert index_terms("Wi-Fi noise-cancelling") == ["wifi", "wi", "fi", "noisecancelling", "noise", "cancelling"]
+
+
+@pytest.mark.parametrize(
+    ("plural", "word"),
+    [("lenses", "lens"), ("movies", "movie"), ("boxes", "box"), ("mice", "mouse"), ("glass", "glass"), ("bus", "bus")],
+)
+def test_a_plural_is_its_singular(plural: str, word: str) -> None:
+    assert singular(plural) == singular(word) == word
+
+
+def test_what_is_only_akin_is_a_family_but_not_the_same() -> None:
+    assert texts("gaming") != texts("games")
+    assert family("gaming") == family("games")
 
 
 def test_words_with_a_slash_between_are_two() -> None:
