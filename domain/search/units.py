@@ -39,6 +39,8 @@ _SPELLINGS = {
     "pc": "pcs piece pieces",
 }
 _UNITS = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+UNIT_WORDS = frozenset(spelling for spelling in _UNITS if len(spelling) > 3)  # noqa: PLR2004
+"""Units that are words and can be misspelled."""
 # `in` is also a preposition, `u` and `g` are also parts of names: these count only where no space stands between.
 _TIGHT_ONLY = frozenset(("in", "u", "g", "m"))
 _NUMBER = r"(?P<number>\d+(?:\.\d+)?)"

@@ -6,6 +6,7 @@ a product has the same score whichever engine found it and however that is shard
 
 from collections import Counter, defaultdict
 from functools import cached_property
+from itertools import pairwise
 
 import msgspec
 
@@ -15,6 +16,7 @@ from domain.search.endings import family
 
 WORD_LENGTH_MIN = 3
 FAMILY_WORDS_MAX = 4
+WORD_PAIRS_MAX = 200_000
 
 
 class Vocabulary(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -26,6 +28,8 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """In how many products each token stands."""
     word_counts: dict[str, int] = {}
     """How often each word stands, as it is written: what spelling is corrected to."""
+    word_pairs: dict[str, int] = {}
+    """How often two words stand side by side, a space between; the rare ones left out."""
     brands: dict[str, str] = {}
     """Each brand by its tokens."""
     categories: dict[str, str] = {}
@@ -58,6 +62,7 @@ class VocabularyBuilder:
         self._document_count = 0
         self._term_documents: Counter[str] = Counter()
         self._word_counts: Counter[str] = Counter()
+        self._word_pairs: Counter[str] = Counter()
         self._brands: dict[str, str] = {}
         self._categories: dict[str, str] = {}
         self._lengths: Counter[str] = Counter()
@@ -80,15 +85,16 @@ class VocabularyBuilder:
 
     def add_text(self, text: str) -> None:
         """Count the words of a text, such as a query that found something."""
-        self._word_counts.update(
-            token.surface for token in analyse(text) if not token.is_code and len(token.surface) >= WORD_LENGTH_MIN
-        )
+        written = [token.surface for token in analyse(text) if not token.is_code]
+        self._word_counts.update(word for word in written if len(word) >= WORD_LENGTH_MIN)
+        self._word_pairs.update(f"{first} {second}" for first, second in pairwise(written))
 
     def merge(self, other: "VocabularyBuilder") -> None:
         """Count in what another one has counted."""
         self._document_count += other._document_count
         self._term_documents.update(other._term_documents)
         self._word_counts.update(other._word_counts)
+        self._word_pairs.update(other._word_pairs)
         self._lengths.update(other._lengths)
         self._brands.update(other._brands)
         self._categories = {**other._categories, **self._categories}
@@ -100,6 +106,7 @@ class VocabularyBuilder:
             document_count=self._document_count,
             term_documents=dict(self._term_documents),
             word_counts=dict(self._word_counts),
+            word_pairs=dict(self._word_pairs.most_common(WORD_PAIRS_MAX)),
             brands={name: brand for name, brand in self._brands.items() if name},
             categories={name: path for name, path in self._categories.items() if name},
             mean_lengths={field: self._lengths[field] / count for field in TEXT_FIELDS},
