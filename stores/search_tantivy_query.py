@@ -95,7 +95,9 @@ class TantivyQueries:
         return Query.range_query(self._schema, field, FieldType.Integer, *bounds)
 
     def _any_of(self, field: str, values: Iterable[str]) -> Query:
-        return Query.term_set_query(self._schema, field, sorted(set(values)))
+        # Half a surrogate pair is in no product, and would be an error here.
+        sound = {value.encode(errors="replace").decode() for value in values}
+        return Query.term_set_query(self._schema, field, sorted(sound))
 
     def _term(self, field: str, value: str | bool) -> Query:
         return Query.term_query(self._schema, field, value)

@@ -1,6 +1,7 @@
 """What search knows of a product, and which of its texts are compared with a query."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import chain
 
 import msgspec
@@ -11,12 +12,16 @@ Attribute = str | bool | int | float | list[str]
 
 DESCRIPTION_TERMS_MAX = 300
 ATTRIBUTE_TERMS_MAX = 80
+ATTRIBUTE_NAMES_REMEMBERED_MAX = 50_000
 _ATTRIBUTE_LENGTH_MAX = 80
 _MODEL_ATTRIBUTES = ("name", "model", "model_name", "product_name", "series", "oem_code", "mpn")
 # These describe a parcel or a paper, not what a shopper looks for.
-_SILENT = (
-    *("dimension", "temperature", "humidity", "package", "pallet", "country", "certification", "weight", "width"),
-    *("height", "depth", "ean", "gtin", "barcode", "img", "image", "date", "case_", "warranty"),
+_SILENT = frozenset(
+    (
+        *("dimension", "dimensions", "temperature", "humidity", "package", "packaging", "pallet", "pallets", "country"),
+        *("certification", "certificates", "weight", "width", "height", "depth", "ean", "gtin", "barcode", "code"),
+        *("img", "image", "images", "date", "carton", "cartons", "warranty", "customs", "tariff"),
+    )
 )
 
 
@@ -70,6 +75,7 @@ def text_of(document: SearchDocument) -> IndexedText:
     )
 
 
+@lru_cache(maxsize=ATTRIBUTE_NAMES_REMEMBERED_MAX)
 def attribute_key(name: str) -> str:
     """Return an attribute's name as filters and facets know it: lower case, one word."""
     return "_".join("".join(mark if mark.isalnum() else " " for mark in name.casefold()).split())
@@ -109,5 +115,6 @@ def _texts_of(value: Attribute) -> list[str]:
     return [value] if isinstance(value, str) else [f"{value:g}"]
 
 
+@lru_cache(maxsize=ATTRIBUTE_NAMES_REMEMBERED_MAX)
 def _is_silent(name: str) -> bool:
-    return any(part in name for part in _SILENT)
+    return not _SILENT.isdisjoint(name.split("_"))

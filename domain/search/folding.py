@@ -19,12 +19,17 @@ _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d{1,2})(?![\d,])")
 
 def fold(text: str) -> str:
     """Return a text in the one form that is compared: lower case, no accents, plain quotes, `1000`, `15.6`."""
-    text = text.translate(_DROPPED).translate(_ALIKE)
-    if not text.isascii():
-        decomposed = unicodedata.normalize("NFKD", text.casefold())
-        # Only what NFKD takes apart loses its marks: letters of other scripts keep theirs by recomposing.
-        bare = "".join(mark for mark in decomposed if not "\u0300" <= mark <= "\u036f")
-        text = unicodedata.normalize("NFC", bare).translate(_ALIKE)
-    text = text.casefold()
+    # Most texts are plain ASCII, and this is called for every field of every product.
+    text = text.lower().replace("`", "'") if text.isascii() else _fold_unicode(text)
+    if "," not in text:
+        return text
     text = _DIGIT_GROUPS.sub(lambda found: found[1].replace(",", ""), text)
     return _DECIMAL_COMMA.sub(r"\1.\2", text)
+
+
+def _fold_unicode(text: str) -> str:
+    text = text.translate(_DROPPED).translate(_ALIKE)
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    # Only accents go: marks of other scripts find their letters again.
+    bare = "".join(mark for mark in decomposed if not "\u0300" <= mark <= "\u036f")
+    return unicodedata.normalize("NFC", bare).translate(_ALIKE).casefold()

@@ -26,10 +26,10 @@ _MANY_REVIEWS = 10.0
 class RankingWeights(msgspec.Struct, frozen=True, kw_only=True):
     """How much each thing counts. Found by searching few values on rated queries, see `docs/search.md`."""
 
-    title: float = 2.0
-    brand: float = 1.0
+    title: float = 2.5
+    brand: float = 0.3
     model: float = 1.0
-    category: float = 0.5
+    category: float = 0.25
     description: float = 1.0
     attributes: float = 0.3
     saturation: float = 1.0
@@ -41,10 +41,9 @@ class RankingWeights(msgspec.Struct, frozen=True, kw_only=True):
     akin: float = 0.4
     accessory: float = 0.2
     """Taken off what the title calls an accessory when none was asked for."""
-    meant_for: float = 0.2
+    meant_for: float = 0.3
     """Taken off what is for the thing asked for and not the thing itself."""
     brand_agrees: float = 0.1
-    category_agrees: float = 0.2
     popularity: float = 0.15
     rating: float = 0.1
     out_of_stock: float = 0.3
@@ -80,7 +79,7 @@ class Ranker:
                 score *= self._accessory_factor(hit.text, wanted)
             score *= self._prior(query, hit)
             scored.append(msgspec.structs.replace(hit, score=score))
-        return sorted(scored, key=lambda hit: (-hit.score, hit.document.product_id))
+        return sorted(scored, key=lambda hit: (-hit.score, len(hit.document.product_id), hit.document.product_id))
 
     def _group(self, group: TermGroup) -> _Group:
         strengths = {
@@ -134,8 +133,6 @@ class Ranker:
         factor = 1.0
         if query.brand is not None and document.brand == query.brand:
             factor += weights.brand_agrees
-        if query.category is not None and query.category in " > ".join(document.category_path):
-            factor += weights.category_agrees
         factor += weights.popularity * min(math.log1p(document.review_count) / _MANY_REVIEWS, 1.0)
         if document.rating is not None and document.review_count:
             factor += weights.rating * (document.rating - _RATING_MIDDLE) / _RATING_SPAN

@@ -29,11 +29,16 @@ _CANDIDATES_MAX = 30
 _WORD = re.compile(r"\"[^\"]*\"|[^\W_]+(?:['&.-][^\W_]+)*")
 _VOWELS = frozenset("aeiouy")
 _SPLIT_PART_LENGTH_MIN = 3
+_SPLIT_ALONE_LENGTH_MIN = 4
+"""Shorter words are taken apart only where the catalogue has them side by side."""
 _SPLIT_EDITS = 1.1
+_EDITS_SHARE_MAX = 0.3
+"""Of a word's length: what is further apart is another word, and most likely one that the catalogue doesn't have."""
 _EDIT_WEIGHT = 4.2
 _PAIR_WEIGHT = 1.6
 _CACHE_WORDS_MAX = 50_000
 _UNIT_COUNT = 20
+_COMMON_COUNT = 50
 
 
 class Spelling(msgspec.Struct, frozen=True):
@@ -103,6 +108,8 @@ class Speller:
         for candidate, score in self._candidates(word):
             first, *_, last = candidate.split(" ") if " " in candidate else (candidate, candidate)
             near = self._pairs.get(f"{before} {first}", 0) + self._pairs.get(f"{last} {after}", 0)
+            if not near and len(word) < _SHORT_WORD_LENGTH and self._counts.get(candidate, 0) < _COMMON_COUNT:
+                continue  # So short a word is near to many: only its neighbours tell, or how common it is.
             in_context = score + _PAIR_WEIGHT * math.log1p(near)
             if in_context > best_score:
                 best, best_score = candidate, in_context
@@ -123,7 +130,12 @@ class Speller:
         """Return what an unknown word may have been meant to be, each with its score."""
         edits_max = 1 if len(word) < _SHORT_WORD_LENGTH else 2 if len(word) < _LONG_WORD_LENGTH else _EDITS_MAX
         near = self._near.lookup(word, Verbosity.ALL, max_edit_distance=edits_max)[: _CANDIDATES_MAX * 4]
-        scored = [(each.term, self._score(each.count, weighted_edits(word, each.term))) for each in near]
+        apart = ((each, weighted_edits(word, each.term)) for each in near)
+        scored = [
+            (each.term, self._score(each.count, edits))
+            for each, edits in apart
+            if edits <= _EDITS_SHARE_MAX * len(word)
+        ]
         scored.extend(self._splits(word))
         scored.sort(key=lambda each: -each[1])
         return tuple(scored[:_CANDIDATES_MAX])
@@ -135,6 +147,8 @@ class Speller:
             rarer = min(self._counts.get(first, 0), self._counts.get(second, 0))
             if rarer:
                 together = self._pairs.get(f"{first} {second}", 0)
+                if not together and min(len(first), len(second)) < _SPLIT_ALONE_LENGTH_MIN:
+                    continue
                 score = self._score(rarer, _SPLIT_EDITS) + _PAIR_WEIGHT * math.log1p(together)
                 found.append((f"{first} {second}", score))
         return found

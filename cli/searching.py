@@ -1,0 +1,90 @@
+"""`doorbuster search`: measures how good search is on a rated catalogue. Needs no running shop."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from rich.table import Table
+
+from cli.output import console, print_json, print_line
+from cli.search_report import write_report
+from domain.search.documents import SearchDocument
+from domain.search.relevance import Relevance
+from pipelines.search_evaluation import (
+    SpellingFigures,
+    evaluate,
+    evaluate_spelling,
+    fill,
+    read_documents,
+    read_misspelled,
+    read_ratings,
+)
+from stores.search_tantivy import TantivySearchEngine
+
+QUERIES_SHOWN = 20
+
+
+class EvaluationFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """What is measured, and where the report goes."""
+
+    catalogue: Path
+    ratings: Path
+    spelling: Path | None = None
+    words: Path | None = None
+    report: Path
+
+
+def evaluate_search(files: EvaluationFiles, *, as_json: bool) -> None:
+    """Print relevance and spelling, and write the report. Raises: UnreadableFile, UnreadableRatings, OSError"""
+    relevance, spelling, titles = asyncio.run(_evaluate(files))
+    write_report(files.report, relevance, spelling, titles, files.catalogue.name)
+    if as_json:
+        without_details = [msgspec.structs.replace(each, wrong=()) for each in spelling]
+        print_json({"relevance": relevance, "spelling": without_details, "report": str(files.report)})
+        return
+    _print_figures(relevance, spelling)
+    print_line(f"Report: {files.report}")
+
+
+async def _evaluate(files: EvaluationFiles) -> tuple[Relevance, list[SpellingFigures], dict[str, str]]:
+    ratings = read_ratings(files.ratings)
+    misspelled = read_misspelled(files.spelling) if files.spelling else []
+    words = files.words.read_text(encoding="utf-8") if files.words else ""
+    titles: dict[str, str] = {}
+    engine = TantivySearchEngine()
+    try:
+        vocabulary = await fill(engine, _remembering(read_documents(files.catalogue), titles))
+        relevance = await evaluate(engine, vocabulary, ratings, shop_words=words)
+    finally:
+        await engine.close()
+    return relevance, evaluate_spelling(misspelled, vocabulary) if misspelled else [], titles
+
+
+def _remembering(documents: Iterator[SearchDocument], titles: dict[str, str]) -> Iterator[SearchDocument]:
+    """Pass products on, their titles kept for the report."""
+    for document in documents:
+        titles[document.product_id] = document.title
+        yield document
+
+
+def _print_figures(relevance: Relevance, spelling: list[SpellingFigures]) -> None:
+    table = Table(title=f"The worst of {len(relevance.verdicts)} queries", title_justify="left")
+    table.add_column("query")
+    for name in ("nDCG@10", "lost", "found", "rated shown"):
+        table.add_column(name, justify="right")
+    count = max(len(relevance.verdicts), 1)
+    for verdict in relevance.verdicts[:QUERIES_SHOWN]:
+        rated = sum(rating is not None for _, rating in verdict.shown)
+        lost = (1 - verdict.ndcg) / count
+        table.add_row(verdict.query, f"{verdict.ndcg:.2f}", f"{lost:.4f}", str(verdict.total), str(rated))
+    console.print(table)
+    print_line(
+        f"nDCG@10 {relevance.ndcg:.4f}  MRR@10 {relevance.mean_reciprocal_rank:.4f}  "
+        f"no result {relevance.zero_result_rate:.1%} of {relevance.queries_asked} queries"
+    )
+    for figures in spelling:
+        print_line(
+            f"spelling, by {figures.vocabulary}: {figures.corrected_rate:.1%} of {figures.queries} corrected, "
+            f"{figures.false_rate:.2%} of correct ones changed"
+        )
