@@ -7,10 +7,10 @@ import pytest
 from domain.search.documents import SearchDocument, text_of
 from domain.search.general_words import GENERAL_WORDS
 from domain.search.query import ParsedQuery, parse_query
-from domain.search.ranking import Ranker
+from domain.search.ranking import Ranker, RankingWeights
 from domain.search.relevance import judge, summarise
 from domain.search.requests import Hit
-from domain.search.synonyms import read_words
+from domain.search.synonyms import ShopWords, read_words
 from domain.search.vocabulary import VocabularyBuilder
 
 WORDS = read_words(GENERAL_WORDS)
@@ -20,43 +20,51 @@ def product(product_id: str, title: str, **fields: object) -> SearchDocument:
     return SearchDocument(product_id=product_id, title=title, price=100, **fields)  # type: ignore[arg-type]
 
 
-def order(text: str, documents: Sequence[SearchDocument]) -> list[str]:
-    """The ids of products in their order for a query, the best first."""
+def ranked(
+    text: str, documents: Sequence[SearchDocument], words: ShopWords = WORDS, weights: RankingWeights | None = None
+) -> dict[str, float]:
+    """The scores of products for a query, the best first."""
     builder = VocabularyBuilder()
     texts = [text_of(document) for document in documents]
     for document, indexed in zip(documents, texts, strict=True):
         builder.add(document, indexed)
     vocabulary = builder.build()
-    query = parse_query(text, vocabulary, WORDS)
+    query = parse_query(text, vocabulary, words)
     assert isinstance(query, ParsedQuery)
     hits = [Hit(document=document, text=indexed) for document, indexed in zip(documents, texts, strict=True)]
-    return [hit.document.product_id for hit in Ranker(vocabulary, WORDS).rank(query, hits)]
+    return {hit.document.product_id: hit.score for hit in Ranker(vocabulary, words, weights).rank(query, hits)}
 
 
-def test_the_thing_comes_before_its_accessories() -> None:
-    shop = [
-        product("mount", "Novar projector ceiling mount"),
-        product("lamp", "Lamp for projector"),
-        product("projector", "Novar digital projector"),
-    ]
+def order(text: str, documents: Sequence[SearchDocument]) -> list[str]:
+    """The ids of products in their order for a query, the best first."""
+    return list(ranked(text, documents))
 
-    assert order("projector", shop)[0] == "projector"
+
+@pytest.mark.parametrize("accessory", ["Novar projector mount", "Thing for projector"])
+def test_the_thing_comes_before_its_accessories(accessory: str) -> None:
+    shop = [product("1", accessory), product("2", "Novar digital projector"), product("3", "Novar projector")]
+
+    assert order("projector", shop)[-1] == "1"
 
 
 def test_an_accessory_that_was_asked_for_is_not_held_back() -> None:
-    shop = [product("projector", "Novar projector with lamp inside box"), product("lamp", "Novar projector lamp")]
+    shop = [product("projector", "Novar projector"), product("lamp", "Novar projector lamp")]
 
-    assert order("projector lamp", shop) == ["lamp", "projector"]
+    held_back_by_nobody = ranked("projector lamp", shop, ShopWords())
+
+    assert ranked("projector lamp", shop) == held_back_by_nobody
+    assert ranked("projector", shop)["lamp"] < ranked("projector", shop, ShopWords())["lamp"]
 
 
 def test_all_of_a_query_comes_before_much_of_a_half() -> None:
+    long_description = "A laptop of the better kind. " + "It does all that anybody could ask of it and more. " * 6
     shop = [
-        product("games", "Gaming gaming gaming", description="gaming gaming"),
-        product("both", "Lumenko quick and silent gaming device", description="A laptop of the better kind."),
-        product("other", "Kettle"),
+        product("half", "Gaming gaming gaming", description="gaming gaming"),
+        product("all", "Lumenko quick and silent gaming device", description=long_description),
+        product("laptop", "Lumenko laptop"),
     ]
 
-    assert order("gaming laptop", shop)[0] == "both"
+    assert order("gaming laptop", shop)[0] == "all"
 
 
 def test_what_was_typed_comes_before_what_means_the_same() -> None:
@@ -92,12 +100,13 @@ def test_among_equals_what_people_like_and_can_have_comes_first(
 
 
 def test_a_product_of_the_brand_comes_before_one_for_it() -> None:
-    shop = [
-        product("for", "Cable Halvane compatible", brand="Novar"),
-        product("of", "Cable Halvane compatible", brand="Halvane"),
-    ]
+    shop = [product("of", "Novar cable", brand="Halvane"), product("for", "Novar cable for Halvane", brand="Novar")]
+    indifferent = ranked("halvane cable", shop, weights=RankingWeights(brand_agrees=0.0))
 
-    assert order("halvane cable", shop) == ["of", "for"]
+    scores = ranked("halvane cable", shop, weights=RankingWeights(brand_agrees=0.5))
+
+    assert scores["of"] == pytest.approx(1.5 * indifferent["of"])
+    assert scores["for"] == pytest.approx(indifferent["for"])
 
 
 def test_equals_come_in_the_order_of_their_ids() -> None:

@@ -8,7 +8,7 @@ from domain.search.spelling import Speller, Spelling, weighted_edits
 from domain.search.vocabulary import VocabularyBuilder
 
 LOG = ["wireless headphones"] * 20 + ["frost king window film"] * 5 + ["bookshelf"] * 5 + ["glacier bay toilet"] * 9
-LOG += ["toaster"] * 30 + ["wh-1000xm4", "kettle", "nettle"]
+LOG += ["toaster"] * 30 + ["wh-1000xm4", *["kettle"] * 4, "garden nettle", "nettle"]
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,13 @@ def test_what_is_right_or_means_nothing_is_left_alone(speller: Speller, typed: s
 
 
 def test_neighbours_decide_between_words_that_are_as_near(speller: Speller) -> None:
-    assert speller.correct("glacier bay toilest") == "glacier bay toilet"
-    assert speller.correct("tostar") == "toaster"
+    assert speller.correct("vettle") == "kettle"
+    assert speller.correct("garden vettle") == "garden nettle"
+
+
+def test_a_short_word_is_corrected_only_where_its_neighbours_tell(speller: Speller) -> None:
+    assert speller.correct("kign") is None
+    assert speller.correct("frost kign") == "frost king"
 
 
 def test_a_shopper_who_insists_gets_what_was_typed(speller: Speller) -> None:
