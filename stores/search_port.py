@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from domain.errors import DoorbusterError
 from domain.search.requests import Change, EngineAnswer, EngineQuery, Hit
+
+
+class IndexOutdated(DoorbusterError):
+    """The index was made by another version of the analyser, and must be rebuilt."""
 
 
 class SearchEngine(Protocol):

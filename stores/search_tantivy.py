@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import tantivy
 
-from domain.errors import DoorbusterError, Unavailable
+from domain.errors import Unavailable
 from domain.search.analysis import ANALYSER_VERSION
 from domain.search.documents import attribute_key
 from domain.search.requests import (
@@ -30,9 +30,12 @@ from domain.search.requests import (
     Removed,
     Sort,
     attribute_facet,
+    price_ranges,
 )
-from stores.search_tantivy_query import TantivyQueries, price_ranges
-from stores.search_tantivy_schema import build_schema, hit_from, tantivy_document
+from stores.search_kept import hit_from
+from stores.search_port import IndexOutdated
+from stores.search_tantivy_query import TantivyQueries
+from stores.search_tantivy_schema import build_schema, tantivy_document
 
 WRITER_BYTES = 50_000_000
 REMOVED_REMEMBERED_MAX = 100_000
@@ -45,10 +48,6 @@ _SORTS = {
     Sort.NEWEST: ("listed_at_seconds", tantivy.Order.Desc),
 }
 _Answer = TypeVar("_Answer")
-
-
-class IndexOutdated(DoorbusterError):
-    """The index was made by another version of the analyser, and must be rebuilt."""
 
 
 class TantivySearchEngine:
@@ -114,7 +113,10 @@ class TantivySearchEngine:
         total = int(found.count)
         if beyond:
             return (), total
-        hits = (hit_from(searcher.doc(address), 0.0 if field else float(key)) for key, address in found.hits)
+        hits = (
+            hit_from(searcher.doc(address).get_first("kept"), 0.0 if field else float(key))
+            for key, address in found.hits
+        )
         return tuple(hits), total
 
     def _facets(self, wanted: EngineQuery) -> Facets:

@@ -1,7 +1,6 @@
 """Writes questions as tantivy's queries. Refuses nothing: what can't be found finds nothing."""
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 import tantivy
 from tantivy import FieldType, Occur, Query
@@ -9,12 +8,8 @@ from tantivy import FieldType, Occur, Query
 from domain.search.documents import attribute_key
 from domain.search.folding import fold
 from domain.search.query import Alternative, ParsedQuery, TermGroup
-from domain.search.requests import PRICE_STEPS_MINOR, EngineQuery, Filters
-from stores.search_tantivy_schema import attribute_term
-
-_TITLE_BOOST = 2.0
-_KIND_BOOSTS = {"typed": 1.0, "written": 0.9, "synonym": 0.5, "akin": 0.4}
-INTEGER_MAX = 2**63 - 1
+from domain.search.requests import INTEGER_MAX, KIND_BOOSTS, TITLE_BOOST, EngineQuery, Filters
+from stores.search_kept import attribute_term, sound
 
 
 class TantivyQueries:
@@ -60,10 +55,10 @@ class TantivyQueries:
 
     def _alternative(self, alternative: Alternative) -> Query:
         both = _all_of([self._everywhere(term) for term in alternative.terms])
-        return Query.boost_query(both, _KIND_BOOSTS[alternative.kind])
+        return Query.boost_query(both, KIND_BOOSTS[alternative.kind])
 
     def _everywhere(self, term: str) -> Query:
-        in_title = Query.boost_query(self._term("title", term), _TITLE_BOOST)
+        in_title = Query.boost_query(self._term("title", term), TITLE_BOOST)
         return Query.boolean_query([(Occur.Should, in_title), (Occur.Should, self._term("all", term))])
 
     def _phrase(self, terms: Sequence[str]) -> Query:
@@ -95,19 +90,10 @@ class TantivyQueries:
         return Query.range_query(self._schema, field, FieldType.Integer, *bounds)
 
     def _any_of(self, field: str, values: Iterable[str]) -> Query:
-        # Half a surrogate pair is in no product, and would be an error here.
-        sound = {value.encode(errors="replace").decode() for value in values}
-        return Query.term_set_query(self._schema, field, sorted(sound))
+        return Query.term_set_query(self._schema, field, sorted({sound(value) for value in values}))
 
     def _term(self, field: str, value: str | bool) -> Query:
         return Query.term_query(self._schema, field, value)
-
-
-def price_ranges() -> list[dict[str, int]]:
-    """Return the price bands as tantivy's aggregation takes them."""
-    steps = PRICE_STEPS_MINOR
-    bounded = [{"from": start, "to": end} for start, end in pairwise(steps)]
-    return [*bounded, {"from": steps[-1]}]
 
 
 def _all_of(queries: Sequence[Query]) -> Query:

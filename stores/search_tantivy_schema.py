@@ -1,31 +1,16 @@
 """How a product is kept in tantivy: tokens in two fields, what filters and facets need, and what an answer shows."""
 
-import msgspec
 import tantivy
 
 from domain.search.documents import (
     TEXT_FIELDS,
-    IndexedText,
     SearchDocument,
     category_keywords,
     keywords_of,
     text_of,
 )
 from domain.search.folding import fold
-from domain.search.requests import Hit
-
-_ENCODER = msgspec.msgpack.Encoder()
-_FOLDED_SEPARATOR = "="
-
-
-class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """What is stored of a product, and handed back with a hit."""
-
-    document: SearchDocument
-    text: IndexedText
-
-
-_KEPT = msgspec.msgpack.Decoder(_Kept)
+from stores.search_kept import attribute_term, keep
 
 
 def build_schema() -> tantivy.Schema:
@@ -52,7 +37,6 @@ def tantivy_document(document: SearchDocument, schema: tantivy.Schema) -> tantiv
     text = text_of(document)
     keywords = keywords_of(document)
     categories = category_keywords(document)
-    shown = msgspec.structs.replace(document, description="", attributes={})
     fields = {
         "product_id": document.product_id,
         "title": text.title,
@@ -68,17 +52,6 @@ def tantivy_document(document: SearchDocument, schema: tantivy.Schema) -> tantiv
         "version": document.version,
         "rating": document.rating or 0.0,
         "in_stock": document.in_stock,
-        "kept": _ENCODER.encode(_Kept(shown, text)),
+        "kept": keep(document, text),
     }
     return tantivy.Document.from_dict(fields, schema)
-
-
-def attribute_term(name: str, value: str) -> str:
-    """Return an attribute's name and value as one term, so that they can be filtered by together."""
-    return f"{name}{_FOLDED_SEPARATOR}{fold(value)}"
-
-
-def hit_from(document: tantivy.Document, score: float) -> Hit:
-    """Return what was kept of a product."""
-    kept = _KEPT.decode(document.get_first("kept"))
-    return Hit(document=kept.document, text=kept.text, score=score)

@@ -1,6 +1,7 @@
 """What is asked of a search engine and what it answers, whichever engine it is."""
 
 import enum
+from itertools import pairwise
 
 import msgspec
 
@@ -13,6 +14,10 @@ PAGE_MAX = 1_000
 FACET_VALUES_MAX = 50
 FACET_ATTRIBUTES_MAX = 20
 FILTER_VALUES_MAX = 50
+INTEGER_MAX = 2**63 - 1
+TITLE_BOOST = 2.0
+KIND_BOOSTS = {"typed": 1.0, "written": 0.9, "synonym": 0.5, "akin": 0.4}
+"""How candidates are scored by an engine: what stands in a title counts again, alternatives less."""
 PRICE_STEPS_MINOR = (0, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000)
 
 
@@ -54,6 +59,12 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 def attribute_facet(name: str) -> str:
     """Return what an attribute's facet is called among the facets."""
     return f"attribute:{attribute_key(name)}"
+
+
+def price_ranges() -> list[dict[str, int]]:
+    """Return the bands that prices are counted in, as engines' range aggregations take them."""
+    bounded = [{"from": start, "to": end} for start, end in pairwise(PRICE_STEPS_MINOR)]
+    return [*bounded, {"from": PRICE_STEPS_MINOR[-1]}]
 
 
 class EngineQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,11 @@
 """The engines that the contract is tried on, and a small shop to try it with."""
 
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypeVar
+
+import pytest
+from elasticsearch import AsyncElasticsearch
 
 from domain.search.documents import SearchDocument, text_of
 from domain.search.general_words import GENERAL_WORDS
@@ -10,11 +13,11 @@ from domain.search.query import ParsedQuery, parse_query
 from domain.search.requests import EngineQuery
 from domain.search.synonyms import read_words
 from domain.search.vocabulary import Vocabulary, VocabularyBuilder
+from stores.search_elasticsearch import ElasticsearchSearchEngine
 from stores.search_port import SearchEngine
 from stores.search_tantivy import TantivySearchEngine
 
 WORDS = read_words(GENERAL_WORDS)
-_Value = TypeVar("_Value")
 
 
 def product(product_id: str, title: str, **fields: object) -> SearchDocument:
@@ -91,5 +94,23 @@ async def tantivy_engine() -> AsyncIterator[SearchEngine]:
     await engine.close()
 
 
-ENGINES: dict[str, Callable[[], AbstractAsyncContextManager[SearchEngine]]] = {"tantivy": tantivy_engine}
-"""Each opens an engine with an empty index; another engine joins the contract by a line here."""
+@asynccontextmanager
+async def elasticsearch_engine(url: str) -> AsyncIterator[SearchEngine]:
+    """An empty index in a real Elasticsearch."""
+    async with AsyncElasticsearch(url) as client:
+        index = f"products-{uuid.uuid4().hex}"
+        engine = ElasticsearchSearchEngine(client, index)
+        await engine.prepare()
+        yield engine
+        await client.indices.delete(index=index)
+
+
+ENGINES = ("tantivy", "elasticsearch")
+"""Another engine joins the contract by a name here and a line in `engine_named`."""
+
+
+def engine_named(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[SearchEngine]:
+    """Open the engine that a fixture is parametrised with, its index empty; a server is started only if need be."""
+    if request.param == "tantivy":
+        return tantivy_engine()
+    return elasticsearch_engine(request.getfixturevalue("elasticsearch_url"))

@@ -9,14 +9,14 @@ from domain.search.query import QUERY_LENGTH_MAX, QueryTooLong
 from domain.search.requests import EngineQuery, Filters, Sort
 from domain.search.spelling import Spelling
 from stores.product_search import RANKED_MAX, FoundPage, PageRequest, ProductSearch
-from stores.search_port import SearchEngine
-from stores.search_tantivy import IndexOutdated, TantivySearchEngine
-from tests.contracts.search_engines import ENGINES, SHOP, VOCABULARY, WORDS, product, vocabulary_of
+from stores.search_port import IndexOutdated, SearchEngine
+from stores.search_tantivy import TantivySearchEngine
+from tests.contracts.search_engines import ENGINES, SHOP, VOCABULARY, WORDS, engine_named, product, vocabulary_of
 
 
-@pytest.fixture(params=sorted(ENGINES))
+@pytest.fixture(params=ENGINES)
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[SearchEngine]:
-    async with ENGINES[request.param]() as engine:
+    async with engine_named(request) as engine:
         await engine.write(SHOP)
         await engine.refresh()
         yield engine

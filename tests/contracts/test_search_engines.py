@@ -15,13 +15,13 @@ from domain.search.requests import (
     Sort,
 )
 from stores.search_port import SearchEngine
-from tests.contracts.search_engines import ENGINES, SHOP, asked, found, product
+from tests.contracts.search_engines import ENGINES, SHOP, asked, engine_named, found, product
 
 
-@pytest.fixture(params=sorted(ENGINES))
+@pytest.fixture(params=ENGINES)
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[SearchEngine]:
     """Each engine with the small shop in it."""
-    async with ENGINES[request.param]() as engine:
+    async with engine_named(request) as engine:
         assert await engine.write(SHOP) == len(SHOP)
         await engine.refresh()
         yield engine
