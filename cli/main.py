@@ -293,12 +293,20 @@ def search_evaluate(
     spelling: Annotated[Path | None, typer.Option(help="Tab-separated misspelled queries and corrections.")] = None,
     words: Annotated[Path | None, typer.Option(help="The shop's own synonyms and accessories.")] = None,
     report: Annotated[Path, typer.Option(help="Where to write the HTML report.")] = Path("search-report.html"),
+    elasticsearch: Annotated[str | None, typer.Option(help="Measure this server, not the embedded engine.")] = None,
     as_json: Json = False,
 ) -> None:
     """Judge search by people's ratings: nDCG@10, MRR@10, queries without a result, each query's loss."""
     from cli.searching import EvaluationFiles, evaluate_search
 
-    files = EvaluationFiles(catalogue=catalogue, ratings=ratings, spelling=spelling, words=words, report=report)
+    files = EvaluationFiles(
+        catalogue=catalogue,
+        ratings=ratings,
+        spelling=spelling,
+        words=words,
+        report=report,
+        elasticsearch_url=elasticsearch,
+    )
     evaluate_search(files, as_json=as_json)
 
 

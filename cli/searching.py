@@ -1,10 +1,13 @@
 """`doorbuster search`: measures how good search is on a rated catalogue. Needs no running shop."""
 
 import asyncio
-from collections.abc import Iterator
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+from elasticsearch import AsyncElasticsearch
 from rich.table import Table
 
 from cli.output import console, print_json, print_line
@@ -20,9 +23,12 @@ from pipelines.search_evaluation import (
     read_misspelled,
     read_ratings,
 )
+from stores.search_elasticsearch import ElasticsearchSearchEngine
+from stores.search_port import SearchEngine
 from stores.search_tantivy import TantivySearchEngine
 
 QUERIES_SHOWN = 20
+REQUEST_SECONDS_MAX = 60
 
 
 class EvaluationFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +39,8 @@ class EvaluationFiles(msgspec.Struct, frozen=True, kw_only=True):
     spelling: Path | None = None
     words: Path | None = None
     report: Path
+    elasticsearch_url: str | None = None
+    """Measured in place of the embedded engine; an index is made there and removed."""
 
 
 def evaluate_search(files: EvaluationFiles, *, as_json: bool) -> None:
@@ -52,13 +60,30 @@ async def _evaluate(files: EvaluationFiles) -> tuple[Relevance, list[SpellingFig
     misspelled = read_misspelled(files.spelling) if files.spelling else []
     words = files.words.read_text(encoding="utf-8") if files.words else ""
     titles: dict[str, str] = {}
-    engine = TantivySearchEngine()
-    try:
+    async with _engine(files.elasticsearch_url) as engine:
         vocabulary = await fill(engine, _remembering(read_documents(files.catalogue), titles))
         relevance = await evaluate(engine, vocabulary, ratings, shop_words=words)
-    finally:
-        await engine.close()
     return relevance, evaluate_spelling(misspelled, vocabulary) if misspelled else [], titles
+
+
+@asynccontextmanager
+async def _engine(elasticsearch_url: str | None) -> AsyncIterator[SearchEngine]:
+    """Open an engine with an empty index that is gone afterwards."""
+    if elasticsearch_url is None:
+        embedded = TantivySearchEngine()
+        try:
+            yield embedded
+        finally:
+            await embedded.close()
+        return
+    async with AsyncElasticsearch(elasticsearch_url, request_timeout=REQUEST_SECONDS_MAX) as client:
+        index = f"doorbuster-evaluation-{secrets.token_hex(8)}"
+        engine = ElasticsearchSearchEngine(client, index)
+        await engine.prepare()
+        try:
+            yield engine
+        finally:
+            await client.indices.delete(index=index)
 
 
 def _remembering(documents: Iterator[SearchDocument], titles: dict[str, str]) -> Iterator[SearchDocument]:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import pytest
 from elasticsearch import AsyncElasticsearch
@@ -86,18 +86,19 @@ async def found(engine: SearchEngine, wanted: EngineQuery) -> list[str]:
     return [hit.document.product_id for hit in (await engine.search(wanted)).hits]
 
 
-@asynccontextmanager
-async def tantivy_engine() -> AsyncIterator[SearchEngine]:
-    """An empty index in memory."""
-    engine = TantivySearchEngine()
-    yield engine
-    await engine.close()
+ENGINES = ("tantivy", "elasticsearch")
+"""Another engine joins the contract by a name here and a line in `empty_engine` and `small_shop`."""
 
 
 @asynccontextmanager
-async def elasticsearch_engine(url: str) -> AsyncIterator[SearchEngine]:
-    """An empty index in a real Elasticsearch."""
-    async with AsyncElasticsearch(url) as client:
+async def empty_engine(request: pytest.FixtureRequest) -> AsyncIterator[SearchEngine]:
+    """Open the engine that a fixture is parametrised with; its index is the test's own."""
+    if request.param == "tantivy":
+        embedded = TantivySearchEngine()
+        yield embedded
+        await embedded.close()
+        return
+    async with AsyncElasticsearch(request.getfixturevalue("elasticsearch_url")) as client:
         index = f"products-{uuid.uuid4().hex}"
         engine = ElasticsearchSearchEngine(client, index)
         await engine.prepare()
@@ -105,12 +106,19 @@ async def elasticsearch_engine(url: str) -> AsyncIterator[SearchEngine]:
         await client.indices.delete(index=index)
 
 
-ENGINES = ("tantivy", "elasticsearch")
-"""Another engine joins the contract by a name here and a line in `engine_named`."""
-
-
-def engine_named(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[SearchEngine]:
-    """Open the engine that a fixture is parametrised with, its index empty; a server is started only if need be."""
+@asynccontextmanager
+async def small_shop(request: pytest.FixtureRequest) -> AsyncIterator[SearchEngine]:
+    """Open an engine with the small shop in it, for tests that only read: a server keeps one for all of them."""
     if request.param == "tantivy":
-        return tantivy_engine()
-    return elasticsearch_engine(request.getfixturevalue("elasticsearch_url"))
+        async with empty_engine(request) as embedded:
+            await embedded.write(SHOP)
+            await embedded.refresh()
+            yield embedded
+        return
+    async with AsyncElasticsearch(request.getfixturevalue("elasticsearch_url")) as client:
+        engine = ElasticsearchSearchEngine(client, "small-shop")
+        await engine.prepare()
+        if await engine.count() != len(SHOP):
+            await engine.write(SHOP)
+            await engine.refresh()
+        yield engine

@@ -11,14 +11,27 @@ from domain.search.spelling import Spelling
 from stores.product_search import RANKED_MAX, FoundPage, PageRequest, ProductSearch
 from stores.search_port import IndexOutdated, SearchEngine
 from stores.search_tantivy import TantivySearchEngine
-from tests.contracts.search_engines import ENGINES, SHOP, VOCABULARY, WORDS, engine_named, product, vocabulary_of
+from tests.contracts.search_engines import (
+    ENGINES,
+    SHOP,
+    VOCABULARY,
+    WORDS,
+    empty_engine,
+    product,
+    small_shop,
+    vocabulary_of,
+)
 
 
 @pytest.fixture(params=ENGINES)
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[SearchEngine]:
-    async with engine_named(request) as engine:
-        await engine.write(SHOP)
-        await engine.refresh()
+    async with small_shop(request) as engine:
+        yield engine
+
+
+@pytest.fixture(params=ENGINES)
+async def empty(request: pytest.FixtureRequest) -> AsyncIterator[SearchEngine]:
+    async with empty_engine(request) as engine:
         yield engine
 
 
@@ -72,11 +85,11 @@ async def test_a_query_that_is_too_long_is_refused(search: ProductSearch) -> Non
     assert await search.find(PageRequest(text="a " * QUERY_LENGTH_MAX)) == QueryTooLong()
 
 
-async def test_pages_have_every_product_once_beyond_what_is_ranked_too(engine: SearchEngine) -> None:
+async def test_pages_have_every_product_once_beyond_what_is_ranked_too(empty: SearchEngine) -> None:
     many = [product(f"k{number}", f"Kettle number {number}", version=1) for number in range(RANKED_MAX + 45)]
-    await engine.write(many)
-    await engine.refresh()
-    search = ProductSearch(engine, vocabulary_of(*many), WORDS)
+    await empty.write(many)
+    await empty.refresh()
+    search = ProductSearch(empty, vocabulary_of(*many), WORDS)
 
     shown: list[str] = []
     offset: int | None = 0

@@ -15,13 +15,20 @@ from domain.search.requests import (
     Sort,
 )
 from stores.search_port import SearchEngine
-from tests.contracts.search_engines import ENGINES, SHOP, asked, engine_named, found, product
+from tests.contracts.search_engines import ENGINES, SHOP, asked, empty_engine, found, product, small_shop
 
 
 @pytest.fixture(params=ENGINES)
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[SearchEngine]:
-    """Each engine with the small shop in it."""
-    async with engine_named(request) as engine:
+    """Each engine with the small shop in it, to be read only."""
+    async with small_shop(request) as engine:
+        yield engine
+
+
+@pytest.fixture(params=ENGINES)
+async def written(request: pytest.FixtureRequest) -> AsyncIterator[SearchEngine]:
+    """Each engine with the small shop in it, to be written to."""
+    async with empty_engine(request) as engine:
         assert await engine.write(SHOP) == len(SHOP)
         await engine.refresh()
         yield engine
@@ -157,35 +164,35 @@ async def test_suggestions_complete_the_last_word(engine: SearchEngine) -> None:
     assert await suggested() == set()
 
 
-async def test_a_product_is_replaced_and_removed(engine: SearchEngine) -> None:
-    await engine.write([product("sleeve", "Lumenko umbrella", version=2), Removed("laptop", version=2)])
-    assert await found(engine, EngineQuery(query=asked("umbrella"))) == []
-    await engine.refresh()
+async def test_a_product_is_replaced_and_removed(written: SearchEngine) -> None:
+    await written.write([product("sleeve", "Lumenko umbrella", version=2), Removed("laptop", version=2)])
+    assert await found(written, EngineQuery(query=asked("umbrella"))) == []
+    await written.refresh()
 
-    assert await found(engine, EngineQuery(query=asked("umbrella"))) == ["sleeve"]
-    assert await found(engine, EngineQuery(query=asked("notebook"))) == []
-    assert await engine.count() == 3
+    assert await found(written, EngineQuery(query=asked("umbrella"))) == ["sleeve"]
+    assert await found(written, EngineQuery(query=asked("notebook"))) == []
+    assert await written.count() == 3
 
 
-async def test_what_comes_late_changes_nothing(engine: SearchEngine) -> None:
-    await engine.write([product("sleeve", "Lumenko umbrella", version=5), Removed("laptop", version=5)])
+async def test_what_comes_late_changes_nothing(written: SearchEngine) -> None:
+    await written.write([product("sleeve", "Lumenko umbrella", version=5), Removed("laptop", version=5)])
     late = [product("sleeve", "Lumenko kettle", version=4), product("laptop", "Lumenko kettle", version=4)]
-    assert await engine.write(late) == 0
-    await engine.refresh()
-    assert await engine.write(late) == 0
-    await engine.refresh()
+    assert await written.write(late) == 0
+    await written.refresh()
+    assert await written.write(late) == 0
+    await written.refresh()
 
-    assert await found(engine, EngineQuery(query=asked("umbrella"))) == ["sleeve"]
-    assert await found(engine, EngineQuery(query=asked("kettle"))) == []
-    assert await engine.count() == 3
+    assert await found(written, EngineQuery(query=asked("umbrella"))) == ["sleeve"]
+    assert await found(written, EngineQuery(query=asked("kettle"))) == []
+    assert await written.count() == 3
 
 
-async def test_the_same_change_twice_is_one_product(engine: SearchEngine) -> None:
+async def test_the_same_change_twice_is_one_product(written: SearchEngine) -> None:
     again = product("sleeve", "Lumenko umbrella", version=7)
-    await engine.write([again, again])
-    await engine.refresh()
-    await engine.write([again])
-    await engine.refresh()
+    await written.write([again, again])
+    await written.refresh()
+    await written.write([again])
+    await written.refresh()
 
-    assert await found(engine, EngineQuery(query=asked("umbrella"))) == ["sleeve"]
-    assert await engine.count() == len(SHOP)
+    assert await found(written, EngineQuery(query=asked("umbrella"))) == ["sleeve"]
+    assert await written.count() == len(SHOP)
