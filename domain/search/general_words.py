@@ -38,6 +38,25 @@ webcam, web camera
 camcorder, video camera
 mouse pad, mouse mat, mousepad
 tablet, tablet pc
+usb c, usb type c, type c
+ethernet cable, network cable, networking cable, lan cable, patch cable
+ink => ink cartridge
+toner => toner cartridge
+coffee machine, coffee maker
+ups, uninterruptible power supply
+nas, network attached storage
+motherboard, mainboard
+sat nav, gps navigator
+dvd burner, dvd writer
+docking station, dock, port replicator
+loudspeaker, speaker
+touchscreen, touch screen
+display => monitor
+external hard drive => portable hard drive
+mobile => mobile phone
+walkie talkie, two way radio
+hair dryer, hairdryer
+shaver, razor
 tap, faucet
 trainers, sneakers
 jumper, sweater, pullover
