@@ -1,19 +1,22 @@
 """Searches products: a query in, a page in our own order out. Owns what lies between a text and an engine's answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from domain.search.analysis import analyse
 from domain.search.query import ParsedQuery, QueryTooLong, parse_query
 from domain.search.ranking import Ranker, RankingWeights
 from domain.search.requests import EngineAnswer, EngineQuery, Facets, Filters, Hit, Sort
 from domain.search.spelling import Speller, Spelling
+from domain.search.suggestions import TYPED_LENGTH_MAX, Completer, Suggestion
 from domain.search.synonyms import ShopWords
 from domain.search.vocabulary import Vocabulary
 from stores.search_port import SearchEngine
 
 RANKED_MAX = 300
 """Products that an engine is asked for and that are put into order; those behind stay in the engine's order."""
+SUGGEST_TOKENS_MAX = 8
 
 
 class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +53,15 @@ class ProductSearch:
         vocabulary: Vocabulary,
         words: ShopWords,
         weights: RankingWeights | None = None,
+        queries: Mapping[str, int] | None = None,
     ) -> None:
+        """`queries` is the log of what was asked and found something, with how often."""
         self._engine = engine
         self._vocabulary = vocabulary
         self._words = words
         self._ranker = Ranker(vocabulary, words, weights)
         self._speller = Speller(vocabulary)
+        self._completer = Completer(vocabulary, queries)
 
     async def find(self, asked: PageRequest) -> FoundPage | QueryTooLong:
         """Find one page. An empty text is about all products. Raises: Unavailable"""
@@ -78,6 +84,17 @@ class ProductSearch:
             facets=answer.facets,
             next_offset=following if answer.hits and following < answer.total else None,
         )
+
+    async def suggest(self, typed: str, limit: int) -> list[Suggestion]:
+        """Complete what was begun: queries, categories and brands, then products. Raises: Unavailable"""
+        completions = self._completer.complete(typed, limit)
+        begun = [token.text for token in analyse(typed[:TYPED_LENGTH_MAX])][:SUGGEST_TOKENS_MAX]
+        wanted = limit - len(completions)
+        hits = await self._engine.suggest(begun, wanted) if wanted > 0 else ()
+        products = [
+            Suggestion(text=hit.document.title, kind="product", product_id=hit.document.product_id) for hit in hits
+        ]
+        return [*completions, *products]
 
     async def _answer(self, asked: PageRequest, query: ParsedQuery | None) -> EngineAnswer:
         """Return a page of the whole order: the best in ours, the rest in the engine's."""

@@ -8,6 +8,7 @@ import pytest
 from domain.search.query import QUERY_LENGTH_MAX, QueryTooLong
 from domain.search.requests import EngineQuery, Filters, Sort
 from domain.search.spelling import Spelling
+from domain.search.suggestions import Suggestion
 from stores.product_search import RANKED_MAX, FoundPage, PageRequest, ProductSearch
 from stores.search_port import IndexOutdated, SearchEngine
 from stores.search_tantivy import TantivySearchEngine
@@ -79,6 +80,15 @@ async def test_no_text_is_about_all_products(search: ProductSearch) -> None:
 async def test_other_orders_show_only_what_has_all_of_the_query(search: ProductSearch) -> None:
     assert ids(await page_of(search, text="wireless headphones", sort=Sort.PRICE_ASC)) == ["head-red"]
     assert ids(await page_of(search, text="wireless headphones")) == ["head-red", "head-blue"]
+
+
+async def test_what_is_begun_is_completed_products_last(search: ProductSearch) -> None:
+    suggested = await search.suggest("hal", 10)
+
+    assert suggested[0] == Suggestion(text="Halvane", kind="brand")
+    assert {each.product_id for each in suggested[1:]} == {"head-red", "head-blue"}
+    assert len(await search.suggest("hal", 2)) == 2
+    assert await search.suggest("  ", 5) == []
 
 
 async def test_a_query_that_is_too_long_is_refused(search: ProductSearch) -> None:
