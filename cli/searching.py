@@ -23,6 +23,7 @@ from pipelines.search_evaluation import (
     read_misspelled,
     read_ratings,
 )
+from pipelines.search_recovery import Recovery, measure_recovery
 from stores.search_elasticsearch import ElasticsearchSearchEngine
 from stores.search_port import SearchEngine
 from stores.search_tantivy import TantivySearchEngine
@@ -45,17 +46,24 @@ class EvaluationFiles(msgspec.Struct, frozen=True, kw_only=True):
 
 def evaluate_search(files: EvaluationFiles, *, as_json: bool) -> None:
     """Print relevance and spelling, and write the report. Raises: UnreadableFile, UnreadableRatings, OSError"""
-    relevance, spelling, titles = asyncio.run(_evaluate(files))
+    relevance, recovery, spelling, titles = asyncio.run(_evaluate(files))
     write_report(files.report, relevance, spelling, titles, files.catalogue.name)
     if as_json:
         without_details = [msgspec.structs.replace(each, wrong=()) for each in spelling]
-        print_json({"relevance": relevance, "spelling": without_details, "report": str(files.report)})
+        print_json(
+            {
+                "relevance": relevance,
+                "recovery": recovery,
+                "spelling": without_details,
+                "report": str(files.report),
+            }
+        )
         return
-    _print_figures(relevance, spelling)
+    _print_figures(relevance, recovery, spelling)
     print_line(f"Report: {files.report}")
 
 
-async def _evaluate(files: EvaluationFiles) -> tuple[Relevance, list[SpellingFigures], dict[str, str]]:
+async def _evaluate(files: EvaluationFiles) -> tuple[Relevance, Recovery, list[SpellingFigures], dict[str, str]]:
     ratings = read_ratings(files.ratings)
     misspelled = read_misspelled(files.spelling) if files.spelling else []
     words = files.words.read_text(encoding="utf-8") if files.words else ""
@@ -63,7 +71,8 @@ async def _evaluate(files: EvaluationFiles) -> tuple[Relevance, list[SpellingFig
     async with _engine(files.elasticsearch_url) as engine:
         vocabulary = await fill(engine, _remembering(read_documents(files.catalogue), titles))
         relevance = await evaluate(engine, vocabulary, ratings, shop_words=words)
-    return relevance, evaluate_spelling(misspelled, vocabulary) if misspelled else [], titles
+        recovery = await measure_recovery(engine, vocabulary, ratings, words)
+    return relevance, recovery, evaluate_spelling(misspelled, vocabulary) if misspelled else [], titles
 
 
 @asynccontextmanager
@@ -93,7 +102,7 @@ def _remembering(documents: Iterator[SearchDocument], titles: dict[str, str]) ->
         yield document
 
 
-def _print_figures(relevance: Relevance, spelling: list[SpellingFigures]) -> None:
+def _print_figures(relevance: Relevance, recovery: Recovery, spelling: list[SpellingFigures]) -> None:
     table = Table(title=f"The worst of {len(relevance.verdicts)} queries", title_justify="left")
     table.add_column("query")
     for name in ("nDCG@10", "lost", "found", "rated shown"):
@@ -107,6 +116,10 @@ def _print_figures(relevance: Relevance, spelling: list[SpellingFigures]) -> Non
     print_line(
         f"nDCG@10 {relevance.ndcg:.4f}  MRR@10 {relevance.mean_reciprocal_rank:.4f}  "
         f"no result {relevance.zero_result_rate:.1%} of {relevance.queries_asked} queries"
+    )
+    print_line(
+        f"{recovery.queries} of these queries, misspelled by us, find {recovery.with_correction:.1%} of the same first "
+        f"ten products, {recovery.without_correction:.1%} without correction"
     )
     for figures in spelling:
         print_line(

@@ -36,6 +36,8 @@ def test_figures_are_printed_for_programs(arguments: list[str]) -> None:
     assert figures["relevance"]["ndcg"] == 1.0
     assert figures["relevance"]["zero_result_rate"] == pytest.approx(1 / 3)
     assert [verdict["query"] for verdict in figures["relevance"]["verdicts"]] == ["kettle"]
+    assert 1 <= figures["recovery"].pop("queries") <= 3
+    assert figures["recovery"] == {"with_correction": 1.0, "without_correction": 0.0}
     assert [each["corrected_rate"] for each in figures["spelling"]] == [1.0, 0.0, 1.0]
 
 
