@@ -58,6 +58,10 @@ def test_what_is_only_akin_is_a_family_but_not_the_same() -> None:
     assert family("gaming") == family("games")
 
 
+def test_a_possessive_is_the_word_alone() -> None:
+    assert index_terms("Vogel's") == ["vogel"]
+
+
 def test_words_with_a_slash_between_are_two() -> None:
     assert texts("TV/Monitor") == ["tv", "monitor"]
 
