@@ -93,14 +93,16 @@ def _texts(tokens: Sequence[Token]) -> Terms:
 
 
 def _groups(tokens: Sequence[Token], vocabulary: Vocabulary, words: ShopWords) -> tuple[TermGroup, ...]:
-    groups: list[TermGroup] = []
+    groups: dict[Terms, TermGroup] = {}
     position = 0
     while position < len(tokens):
         length = _synonym_length(_texts(tokens[position : position + words.length_max]), words)
         run = tokens[position : position + length]
-        groups.append(TermGroup(tuple(_alternatives(run, vocabulary, words))[:ALTERNATIVES_MAX]))
+        # Said twice it is still one thing.
+        if _texts(run) not in groups:
+            groups[_texts(run)] = TermGroup(tuple(_alternatives(run, vocabulary, words))[:ALTERNATIVES_MAX])
         position += length
-    return tuple(groups)
+    return tuple(groups.values())
 
 
 def _synonym_length(ahead: Terms, words: ShopWords) -> int:

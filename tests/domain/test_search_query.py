@@ -94,6 +94,10 @@ def test_fillers_count_only_where_nothing_else_is_said() -> None:
     assert parsed("the").terms == ("the",)
 
 
+def test_what_is_said_twice_is_asked_once() -> None:
+    assert parsed("laptop laptops laptop").terms == ("laptop",)
+
+
 def test_asking_for_an_accessory_is_noticed() -> None:
     assert parsed("notebook sleeve").asks_for_accessory
     assert not parsed("notebook").asks_for_accessory
