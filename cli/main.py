@@ -35,6 +35,8 @@ loadtest = typer.Typer(
 application.add_typer(loadtest, name="loadtest")
 owners = typer.Typer(help="Show the owners of stock; add, drain and fill them while the shop sells.")
 application.add_typer(owners, name="owners")
+search = typer.Typer(help="Measure how well search finds what people mean.", no_args_is_help=True)
+application.add_typer(search, name="search")
 
 # Typer carries a copy of Click or uses the one installed: this is the root of its errors either way.
 _TypedWrong: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
@@ -292,6 +294,30 @@ def settings(
     from cli.settings_table import show_settings
 
     show_settings(as_json=as_json, as_markdown=as_markdown)
+
+
+@search.command("evaluate")
+def search_evaluate(
+    catalogue: Annotated[Path, typer.Option(help="Products: JSON lines or CSV, gzip too.")],
+    ratings: Annotated[Path, typer.Option(help="CSV of query, product_id, rating from 0 to 3.")],
+    spelling: Annotated[Path | None, typer.Option(help="Tab-separated misspelled queries and corrections.")] = None,
+    words: Annotated[Path | None, typer.Option(help="The shop's own synonyms and accessories.")] = None,
+    report: Annotated[Path, typer.Option(help="Where to write the HTML report.")] = Path("search-report.html"),
+    elasticsearch: Annotated[str | None, typer.Option(help="Measure this server, not the embedded engine.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge search by people's ratings: nDCG@10, MRR@10, queries without a result, each query's loss."""
+    from cli.searching import EvaluationFiles, evaluate_search
+
+    files = EvaluationFiles(
+        catalogue=catalogue,
+        ratings=ratings,
+        spelling=spelling,
+        words=words,
+        report=report,
+        elasticsearch_url=elasticsearch,
+    )
+    evaluate_search(files, as_json=as_json)
 
 
 @application.command("version")

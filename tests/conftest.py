@@ -13,6 +13,7 @@ from cli.postgres_server import PostgresServer
 from cli.valkey_server import ValkeyServer
 from serve.logs import configure_logs
 from stores.migrator import migrate
+from tests.elasticsearch_server import running_elasticsearch
 
 _TEMPLATE = "template_doorbuster"
 _database_numbers = itertools.count(1)
@@ -75,6 +76,13 @@ def redis_url(valkey_server: ValkeyServer) -> str:
     with redis_client.Redis.from_url(valkey_server.url) as client:
         client.flushall()
     return valkey_server.url
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url() -> Iterator[str]:
+    """A real Elasticsearch; tests make indices of their own."""
+    with running_elasticsearch() as url:
+        yield url
 
 
 @contextlib.contextmanager
