@@ -118,6 +118,8 @@ class InventoryOwner:
         """
         if self.queue_depth + len(commands) > self.limits.queued_commands_max:
             self.counters.busy += len(commands)
+            if visit is not None:
+                visit.end_part()
             return [Busy("the owner's queue is full", 1.0)] * len(commands)
         self.queue_depth += len(commands)
         try:

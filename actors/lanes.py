@@ -224,7 +224,7 @@ class Lanes(Generic[C, A]):
                 unsettled.append(pending)
             elif type(answer) is StillWorking and pending.deadline > now:
                 pending.last_answer = answer
-                if pending.trace is not None:
+                if pending.trace is not None and not pending.settled.done():
                     pending.trace.wait()
                 self._route(pending)  # The owner has waited already: no pause is needed.
             elif not pending.settled.done():

@@ -54,8 +54,8 @@ class OwnerDescription:
     resident_bytes: int = 0
     queue_depth: int = 0
     spans_dropped: int = 0
-    clock_skew_seconds: float = 0.0
-    """How far its node's clock is ahead of PostgreSQL's, which it goes by."""
+    clock_skew_seconds: float | None = None
+    """How far its node's clock is ahead of PostgreSQL's, which it goes by; None while it does not answer."""
     counters: OwnerCounters | None = None
 
 
@@ -69,7 +69,7 @@ class CustomerOwnerDescription:
     node: str = ""
     queue_depth: int = 0
     spans_dropped: int = 0
-    clock_skew_seconds: float = 0.0
+    clock_skew_seconds: float | None = None
     counters: Any = None
     """Its own figures, a dataclass of numbers."""
     providers: Sequence[Any] = ()

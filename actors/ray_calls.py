@@ -5,8 +5,10 @@ Calls are made at most once (`max_task_retries=0`), have a time limit and are ne
 """
 
 import asyncio
+import threading
+import time
 from collections.abc import Awaitable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import ray
@@ -21,8 +23,9 @@ NAMESPACE = "doorbuster"
 CALL_SECONDS_MAX = 2.5
 STOP_SECONDS_MAX = 15.0
 LOOKUPS_MAX = 8
-"""Threads that ask Ray's head where an owner is. It answers at once or, when it is away, not for minutes."""
+"""Lookups at a time. They ask Ray's head where an owner is. It answers at once or, when it is away, not for minutes."""
 
+_lookups = threading.Semaphore(LOOKUPS_MAX)
 T = TypeVar("T")
 
 
@@ -32,7 +35,6 @@ class RayCalls:
     def __init__(self) -> None:
         self._handles: dict[tuple[str, int], Any] = {}
         self._lookups: dict[tuple[str, int], Future[Any]] = {}
-        self._threads = ThreadPoolExecutor(LOOKUPS_MAX, thread_name_prefix="owner-lookup")
 
     def exists(self, owner_id: str, incarnation: int) -> bool:
         """Say whether the actor is known to this cluster; waits for Ray's head."""
@@ -108,16 +110,20 @@ class RayCalls:
         *arguments: Any,
         seconds_max: float = CALL_SECONDS_MAX,
     ) -> Any:
+        give_up_at = time.monotonic() + seconds_max
+        handle = await self._looked_up(owner_id, incarnation, seconds_max)
         try:
-            async with asyncio.timeout(seconds_max):
-                handle = await self._handle(owner_id, incarnation)
-        except TimeoutError as error:
-            raise Unavailable(f"Ray's head does not say where {owner_id} is") from error
-        try:
-            return await _answer(getattr(handle, method).remote(*arguments), seconds_max)
+            return await _answer(getattr(handle, method).remote(*arguments), give_up_at - time.monotonic())
         except DoorbusterError:
             self._handles.pop((owner_id, incarnation), None)
             raise
+
+    async def _looked_up(self, owner_id: str, incarnation: int, seconds_max: float) -> Any:
+        try:
+            async with asyncio.timeout(seconds_max):
+                return await self._handle(owner_id, incarnation)
+        except TimeoutError as error:
+            raise Unavailable(f"Ray's head does not say where {owner_id} is") from error
 
     async def _handle(self, owner_id: str, incarnation: int) -> Any:
         """Return an owner's handle. Ray blocks while it looks one up, and must not keep this loop from its other work.
@@ -128,11 +134,26 @@ class RayCalls:
         if key not in self._handles:
             lookup = self._lookups.pop(key, None)
             if lookup is None or (lookup.done() and lookup.exception() is not None):
-                lookup = self._threads.submit(_named_actor, owner_id, incarnation)
+                lookup = _begin_lookup(owner_id, incarnation)
             self._lookups[key] = lookup
             self._handles[key] = await asyncio.shield(asyncio.wrap_future(lookup))
             self._lookups.pop(key, None)
         return self._handles[key]
+
+
+def _begin_lookup(owner_id: str, incarnation: int) -> Future[Any]:
+    """Look an actor up in a thread that keeps no process from ending, however long the head is away."""
+    found: Future[Any] = Future()
+
+    def look() -> None:
+        with _lookups:
+            try:
+                found.set_result(_named_actor(owner_id, incarnation))
+            except Exception as fault:  # noqa: BLE001 - whoever waits is told
+                found.set_exception(fault)
+
+    threading.Thread(target=look, name="owner-lookup", daemon=True).start()
+    return found
 
 
 def _named_actor(owner_id: str, incarnation: int) -> Any:

@@ -86,7 +86,7 @@ class OutboxRelayProcess(RayCalls):
     async def end(self) -> None:
         """Kill the actor; whatever is left of its process does no harm."""
         with suppress(DoorbusterError):
-            ray.kill(await self._handle(RELAY, RELAY_INCARNATION), no_restart=True)
+            ray.kill(await self._looked_up(RELAY, RELAY_INCARNATION, STOP_SECONDS_MAX), no_restart=True)
         self._handles.clear()
 
     async def stop(self) -> None:  # type: ignore[override]

@@ -13,6 +13,7 @@ from pathlib import Path
 from serve.ingress_rules import with_shedding
 
 PROGRAM = "doorbuster-haproxy"
+CHECK_SECONDS_MAX = 10
 
 
 def program_path() -> str | None:
@@ -26,7 +27,10 @@ def run() -> None:
     binary = haproxy_binary()
     arguments = sys.argv[1:]
     if "-f" in arguments:
-        add_rules(Path(arguments[arguments.index("-f") + 1]), [binary])
+        try:
+            add_rules(Path(arguments[arguments.index("-f") + 1]), [binary])
+        except (OSError, ValueError, subprocess.SubprocessError) as fault:
+            sys.stderr.write(f"Without rules for shedding: {fault}\n")
     os.execv(binary, [binary, *arguments])
 
 
@@ -39,12 +43,13 @@ def add_rules(path: Path, haproxy: Sequence[str]) -> bool:
     amended = with_shedding(written)
     tried = path.with_suffix(".tried")
     tried.write_text(amended)
-    checked = subprocess.run([*haproxy, "-c", "-f", str(tried)], check=False, capture_output=True, text=True)
-    tried.unlink()
+    command = [*haproxy, "-c", "-f", str(tried)]
+    checked = subprocess.run(command, check=False, capture_output=True, text=True, timeout=CHECK_SECONDS_MAX)
     if checked.returncode != 0:
+        tried.unlink()
         sys.stderr.write(f"HAProxy does not take the rules for shedding:\n{checked.stderr}")
         return False
-    path.write_text(amended)
+    tried.replace(path)
     return amended != written
 
 

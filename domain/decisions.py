@@ -87,7 +87,8 @@ def _refuse_drop(
     taken = drop.taken_by.get(wanted.customer_id, 0) - back_of_customer
     if taken + wanted.quantity > drop.limit_per_customer:
         return LimitReached(stock.sku, drop.limit_per_customer)
-    remaining = drop.remaining + back
+    # Less is available only when the clock went back over a drop's end, and its units were sold beside it meanwhile.
+    remaining = min(drop.remaining, stock.available) + back
     if wanted.quantity > remaining:
         return SoldOut(stock.sku, remaining)
     return None

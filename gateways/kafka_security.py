@@ -7,17 +7,18 @@ _ALLOWED_PREFIXES = ("sasl.", "ssl.")
 
 
 def security_options(text: str) -> Mapping[str, str]:
-    """Return librdkafka's options from `NAME=VALUE;NAME=VALUE`; values may contain `=`. An empty text has none.
+    """Return librdkafka's options from `NAME=VALUE;NAME=VALUE`; values may contain `=`, not `;`. No text, none.
 
     Raises: ValueError for what is not an option of TLS or SASL: how events are sent is not for settings to say.
     """
     options = {}
-    for part in filter(None, (each.strip() for each in text.split(";"))):
-        name, is_given, value = part.partition("=")
+    for number, part in enumerate(text.split(";") if text else (), start=1):
+        name, _, value = part.partition("=")
         name = name.strip()
-        if not is_given or not value:
-            raise ValueError(f"{name!r} has no value; options look like security.protocol=SASL_SSL")
-        if name not in _ALLOWED and not name.startswith(_ALLOWED_PREFIXES):
-            raise ValueError(f"{name!r} is no option of TLS or SASL")
-        options[name] = value.strip()
+        # What stands there may be the rest of a password: it is not repeated.
+        if not value or (name not in _ALLOWED and not name.startswith(_ALLOWED_PREFIXES)):
+            raise ValueError(f"part {number} is no option of TLS or SASL, such as security.protocol=SASL_SSL")
+        options[name] = value
+    if options and "security.protocol" not in options:
+        raise ValueError("without security.protocol nothing is encrypted and nobody logs in")
     return options

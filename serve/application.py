@@ -45,7 +45,7 @@ from serve.traced_front import TracedFront
 from stores.audit_verdicts import AuditVerdicts
 from stores.carts_news import CartNews
 from stores.connections import Pool, lease, make_pool
-from stores.database_clock import DatabaseClock, keep_looking_at_database
+from stores.database_clock import DatabaseClock, keep_looking_at_database, look_at_database
 from stores.idempotency import IdempotencyKeys
 from stores.inventory_audit import AuditReads
 from stores.inventory_reads import InventoryReads
@@ -142,6 +142,7 @@ async def open_shop(settings: ShopSettings, traces: "Traces | None" = None) -> A
     await audits.open(wait=False)
     owners = await connect_owners(engine)
     clock = shop_clock()
+    await look_at_database(pool, clock)
     shop = compose_shop(settings, pool, audits, client, owners, clock=clock)
     watching = asyncio.gather(shop.cart_events.run(), keep_looking_at_database(pool, clock))
     _spare_collector()
@@ -224,7 +225,7 @@ def compose_shop(
         describe_owners=owners.describe_everyone,
         describe_outboxes=owners.describe_outboxes,
         reasons_not_ready=lambda: reasons_not_ready(pool, client, owners.describe_owners),
-        rate_limiter=RateLimiter(shared_counts(client), clock.seconds, settings.rate_limits),
+        rate_limiter=RateLimiter(shared_counts(client), time.time, settings.rate_limits),
     )
 
 

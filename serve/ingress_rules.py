@@ -25,7 +25,8 @@ from serve.replies import LIMIT_HEADER, RETRY_SECONDS_MAX, Reply, busy, problem
 BODY_BYTES_MAX = 8_192
 """Below HAProxy's buffer: a request with a larger body, or one of unknown size, is the replica's to judge."""
 BODY_SECONDS_MAX = 15
-POOL_SECONDS = 600
+POOL_SECONDS = 60
+"""Shorter than a replica keeps an idle connection (90 s): it must not end one that a request is just sent on."""
 _TOO_MANY = busy("Too many requests are under way")
 _TOO_SLOW = problem("request-timeout", f"A body has {BODY_SECONDS_MAX} seconds to arrive")
 _SECTION = re.compile(r"^(backend) (\S+)$|^\S")
@@ -82,7 +83,7 @@ def shedding_rules(backend: str, shares: Mapping[CallClass, float] = SHARES) -> 
         f"http-request set-var(txn.door_share) int(0) if {{ req.hdr_val(content-length) gt {BODY_BYTES_MAX} }}",
         "http-request set-var(txn.door_share) int(0) if { req.hdr(transfer-encoding) -m found }",
         "acl door_is_counted var(txn.door_share) -m int gt 0",
-        f"http-request wait-for-body time {BODY_SECONDS_MAX}s if door_is_counted !door_is_read",
+        f"http-request wait-for-body time {BODY_SECONDS_MAX}s if door_is_counted",
         # The body is there and a change goes on without its caller: Serve need not watch the connection, which takes it
         # two tasks a request.
         "http-request set-header x-request-disconnect-disabled ?1 if door_is_counted !door_is_read",
@@ -94,7 +95,11 @@ def shedding_rules(backend: str, shares: Mapping[CallClass, float] = SHARES) -> 
         # Serve's manager would be told of each one, in Python.
         "http-request set-log-level silent if door_is_refused",
         f"http-request return {_answer(_TOO_MANY)} {retry} if door_is_refused",
-        f"http-response set-var({limit}) res.hdr({LIMIT_HEADER}),add(0) if {{ res.hdr({LIMIT_HEADER}) -m found }}",
+        # Replicas differ: the limit follows all of them slowly, not each one's last word.
+        f"acl door_is_told res.hdr({LIMIT_HEADER}) -m found",
+        f"http-response set-var(txn.door_told) res.hdr({LIMIT_HEADER}),add(0) if door_is_told",
+        f"http-response set-var({limit}) var(txn.door_told) if door_is_told !{{ var({limit}) -m found }}",
+        f"http-response set-var({limit}) var({limit}),mul(7),add(txn.door_told),add(4),div(8) if door_is_told",
         f"http-response del-header {LIMIT_HEADER}",
     ]
     return [_MARK, *(f"    {line}" for line in lines)]

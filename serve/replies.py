@@ -17,7 +17,7 @@ _JSON: Header = (b"content-type", b"application/json")
 _PROBLEM: Header = (b"content-type", b"application/problem+json")
 REPLAYED: Header = (b"idempotency-replayed", b"true")
 LIMIT_HEADER = "x-doorbuster-limit"
-"""How many requests a replica works on at a time: told to the ingress, which tells nobody."""
+"""How many requests a replica works on at a time: told to the ingress, and of no use to shoppers."""
 RETRY_SECONDS_MAX = 3
 """Who is refused comes back after 1 to this many seconds: not all in the same one."""
 

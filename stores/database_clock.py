@@ -41,14 +41,14 @@ class DatabaseClock:
     def learn(self, asked_us: int, told_us: int) -> None:
         """Take PostgreSQL's time, which was asked for at `asked_us` of the steady clock and has come just now.
 
-        It was told somewhere between the two; what lies within that doubt changes nothing.
+        It was told somewhere between the two. The first time it counts as told only now, so that this clock is behind
+        rather than ahead; later what lies within that doubt changes nothing, and a clock outside it goes to its edge.
+        A slow answer never sets it ahead of PostgreSQL, so the next one need not set it back.
         """
-        answered_us = self.steady_us()
-        doubt_us = (answered_us - asked_us) // 2
-        ahead_us = told_us - asked_us - doubt_us
-        if not self._has_looked or abs(ahead_us - self._ahead_us) > doubt_us:
-            self._ahead_us = ahead_us
-            self._has_looked = True
+        lowest_us, highest_us = told_us - self.steady_us(), told_us - asked_us
+        known_us = self._ahead_us if self._has_looked else lowest_us
+        self._ahead_us = min(max(known_us, lowest_us), highest_us)
+        self._has_looked = True
 
     @property
     def skew_seconds(self) -> float:

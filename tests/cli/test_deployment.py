@@ -1,5 +1,6 @@
 """`doorbuster deploy`: what a cluster needs is told in one line, before anything is changed."""
 
+import dataclasses
 import socket
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from cli.data_directory import DataDirectory
 from cli.deployment import DeployedShop, deploy
 from cli.main import _directory
+from cli.production import production_of
 from cli.ray_cluster import joined_cluster
 from cli.server_process import ServerFault
 from cli.settings import Settings, SettingsFault, describe_settings, read_settings
@@ -47,6 +49,24 @@ def test_a_setting_that_a_cluster_needs_is_named_when_it_is_missing(
 
     assert missing in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_cluster_is_told_all_that_the_engine_may_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    security = "security.protocol=SSL;ssl.ca.location=/etc/kafka/ca.pem"
+    settings = _settings(
+        monkeypatch,
+        DOORBUSTER_KAFKA_SERVERS="kafka.example:9093",
+        DOORBUSTER_KAFKA_SECURITY=security,
+        DOORBUSTER_AUDIT_EVERY_SECONDS="600",
+        DOORBUSTER_TRACES_URL="http://collector.example:4318",
+        DOORBUSTER_OWNER_CPUS="0.5",
+    )
+
+    engine = production_of(settings).engine
+
+    without_defaults = {each.name for each in dataclasses.fields(engine) if each.default == getattr(engine, each.name)}
+    assert without_defaults <= {"hold_seconds", "customer_owner_count", "payment_routes", "owner_count"}
+    assert (engine.kafka_servers, engine.kafka_security) == ("kafka.example:9093", security)
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "ray://10.0.0.1:10001", "auto"])

@@ -50,6 +50,7 @@ def test_variables_and_a_dotenv_file_set_them_and_variables_win(
         ("DOORBUSTER_KAFKA_SERVERS", "a.example:9092, b.example:9092"),
         ("DOORBUSTER_KAFKA_SECURITY", "acks=0"),
         ("DOORBUSTER_KAFKA_SECURITY", "sasl.mechanism"),
+        ("DOORBUSTER_KAFKA_SECURITY", "sasl.mechanism=PLAIN"),
         ("DOORBUSTER_SECRET_KEY", "short"),
         ("DOORBUSTER_OPERATOR_EMAIL", "alone@doorbuster.example"),
     ],

@@ -413,6 +413,20 @@ def test_a_hold_from_before_a_drop_counts_neither_against_it_nor_for_it() -> Non
     assert till.stock.free(till.now) == 2
 
 
+def test_a_clock_that_goes_back_over_a_drops_end_sells_nothing_twice() -> None:
+    till = Till(WEST=3, EAST=2)
+    till.open_drop(1, 5, limit=5)
+    till.now += 61 * SECOND
+    beside = till.reserve(2, 4, BOB)
+
+    till.now -= 2 * SECOND
+    outcomes = [till.reserve(3, 2), till.reserve(4, 1)]
+
+    assert isinstance(beside, Reserved)
+    assert outcomes[0] == SoldOut(SKU, 1)
+    assert isinstance(outcomes[1], Reserved)
+
+
 def test_a_drop_takes_no_more_than_is_free() -> None:
     till = Till(WEST=5)
     till.reserve(1, 2)

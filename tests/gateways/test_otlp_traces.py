@@ -68,7 +68,7 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(otlp_traces, "SEND_EVERY_SECONDS", 0.05)
-    monkeypatch.setattr(gateways_traces, "SEND_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(gateways_traces, "SEND_SECONDS_MAX", 1.0)
 
 
 @contextmanager
