@@ -56,7 +56,13 @@ def _samples() -> Iterator[tuple[str, set[str]]]:
     outbox = OutboxDescription(outbox="stock", waiting=0, lag_seconds=0.0)
     provider = ProviderFigures(name="primary", breaker_state=0, times_opened=0, calls={("authorise", "answered"): 1})
     inventory = OwnerDescription(
-        owner_id="owner-0", incarnation=1, pid=1, node="here", partitions=1, counters=OwnerCounters()
+        owner_id="owner-0",
+        incarnation=1,
+        pid=1,
+        node="here",
+        partitions=1,
+        clock_skew_seconds=0.1,
+        counters=OwnerCounters(),
     )
     cart = CustomerOwnerDescription(owner_id="cart-0", incarnation=1, pid=2, counters=CartCounters())
     checkout = CustomerOwnerDescription(
