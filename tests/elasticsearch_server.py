@@ -114,7 +114,8 @@ def _start(home: Path, log: Path) -> subprocess.Popen[bytes]:
     # It ends with us, even if we are killed: the launcher gets a signal, and the node ends without its launcher.
     ending_with_us = ["setpriv", "--pdeathsig=TERM"]
     as_nobody = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
-    command = [*ending_with_us, *(as_nobody if os.geteuid() == 0 else ()), str(home / "bin" / "elasticsearch")]
+    prefix = [*ending_with_us, *(as_nobody if os.geteuid() == 0 else ())] if shutil.which("setpriv") else []
+    command = [*prefix, str(home / "bin" / "elasticsearch")]
     java = Path(shutil.which("java") or "java").resolve().parent.parent
     environment = {**os.environ, "ES_JAVA_HOME": str(java), "HOME": str(home)}
     with log.open("ab") as stream:

@@ -75,10 +75,9 @@ class Speller:
         places = list(_WORD.finditer(folded))[:_WORDS_MAX]
         words = [place[0] for place in places]
         joined = self._joins(words)
-        unknown = [index for index, word in enumerate(words) if index not in joined and self._is_correctable(word)][
-            :_CORRECTED_MAX
-        ]
-        changes = {index: better for index in unknown if (better := self._better(words, index)) is not None}
+        unknown = [index for index, word in enumerate(words) if index not in joined and self._is_correctable(word)]
+        looked_for = unknown[:_CORRECTED_MAX]
+        changes = {index: better for index in looked_for if (better := self._better(words, index)) is not None}
         for index, better in joined.items():
             changes[index] = better
         if not changes:

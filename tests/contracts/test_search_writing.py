@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,26 @@ async def test_a_dead_writer_is_replaced_and_what_it_had_is_told_to_be_lost() ->
     assert await engine.write([product("b", "Lumenko kettle", version=4), product("c", "Lumenko kettle")]) == 2
     await engine.refresh()
     assert await engine.count() == 3
+
+
+async def test_an_index_whose_directory_was_gone_for_a_while_goes_on(tmp_path: Path) -> None:
+    directory, away = tmp_path / "index", tmp_path / "away"
+    engine = TantivySearchEngine(directory)
+    await engine.write([product("a", "Lumenko kettle", version=5)])
+    await engine.refresh()
+    await engine.write([product("b", "Lumenko kettle", version=5)])
+    directory.rename(away)
+    with pytest.raises(Unavailable):
+        await engine.refresh()
+    with pytest.raises(Unavailable, match="lost"):
+        await engine.refresh()
+
+    away.rename(directory)
+    await engine.write([product("b", "Lumenko kettle", version=5)])
+    await engine.refresh()
+
+    assert sorted(await found(engine, EngineQuery(query=asked("kettle")))) == ["a", "b"]
+    await engine.close()
 
 
 async def test_versions_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
