@@ -11,7 +11,7 @@ from domain.errors import DoorbusterError
 from domain.search.documents import SearchDocument, text_of
 from domain.search.folding import fold
 from domain.search.general_words import GENERAL_WORDS
-from domain.search.query import QueryTooLong
+from domain.search.query import QUERY_LENGTH_MAX
 from domain.search.ranking import RankingWeights
 from domain.search.relevance import DEPTH, QueryVerdict, Relevance, judge, summarise
 from domain.search.spelling import Speller
@@ -19,7 +19,7 @@ from domain.search.synonyms import read_words
 from domain.search.vocabulary import Vocabulary, VocabularyBuilder
 from stores.catalogue_import import DEFAULT_CATEGORY, DEFAULT_CURRENCY
 from stores.catalogue_lines import GoodLine, read_lines
-from stores.product_search import PageRequest, ProductSearch
+from stores.product_search import FoundPage, PageRequest, ProductSearch
 from stores.search_documents import document_of
 from stores.search_port import SearchEngine
 
@@ -103,8 +103,8 @@ async def evaluate(
     verdicts: list[QueryVerdict] = []
     for query, rated in ratings.items():
         page = await search.find(PageRequest(text=query, limit=DEPTH, facets=False, is_exact=True))
-        if isinstance(page, QueryTooLong):
-            raise UnreadableRatings(f"a query is longer than {page.length_max} characters")
+        if not isinstance(page, FoundPage):
+            raise UnreadableRatings(f"a query is longer than {QUERY_LENGTH_MAX} characters")
         verdicts.append(judge(query, [hit.document.product_id for hit in page.hits], page.total, rated))
     return summarise(verdicts, ratings)
 
@@ -162,6 +162,9 @@ def _rows(path: Path, delimiter: str, names: tuple[str, ...]) -> Iterator[dict[s
                 reader = csv.DictReader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE)
             if not set(names) <= set(reader.fieldnames or ()):
                 raise UnreadableRatings(f"{path.name}: the first line must name the columns {', '.join(names)}")
-            yield from reader
+            for row in reader:
+                if any(row[name] is None for name in names):
+                    raise UnreadableRatings(f"{path.name}: line {reader.line_num} has too few columns")
+                yield row
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise UnreadableRatings(f"{path.name}: {fault}") from fault

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 import msgspec
 
 from domain.search.general_words import GENERAL_WORDS
-from domain.search.query import QueryTooLong
 from domain.search.relevance import DEPTH
 from domain.search.synonyms import read_words
 from domain.search.vocabulary import Vocabulary
-from stores.product_search import PageRequest, ProductSearch
+from stores.product_search import FoundPage, PageRequest, ProductSearch
 from stores.search_port import SearchEngine
 
 SLIPS_A_QUERY = 3
@@ -72,4 +71,4 @@ def misspell(query: str, chance: random.Random) -> str:
 
 async def _first_products(search: ProductSearch, text: str, *, is_exact: bool) -> set[str]:
     page = await search.find(PageRequest(text=text, limit=DEPTH, facets=False, is_exact=is_exact))
-    return set() if isinstance(page, QueryTooLong) else {hit.document.product_id for hit in page.hits}
+    return {hit.document.product_id for hit in page.hits} if isinstance(page, FoundPage) else set()

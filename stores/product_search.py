@@ -7,7 +7,17 @@ import msgspec
 from domain.search.analysis import analyse
 from domain.search.query import ParsedQuery, QueryTooLong, parse_query
 from domain.search.ranking import Ranker, RankingWeights
-from domain.search.requests import EngineAnswer, EngineQuery, Facets, Filters, Hit, Sort
+from domain.search.requests import (
+    RESULTS_MAX,
+    EngineAnswer,
+    EngineQuery,
+    Facets,
+    FilterRefused,
+    Filters,
+    Hit,
+    Sort,
+    refusal_of,
+)
 from domain.search.spelling import Speller, Spelling
 from domain.search.suggestions import TYPED_LENGTH_MAX, Completer, Suggestion
 from domain.search.synonyms import ShopWords
@@ -55,7 +65,11 @@ class ProductSearch:
         weights: RankingWeights | None = None,
         queries: Mapping[str, int] | None = None,
     ) -> None:
-        """`queries` is the log of what was asked and found something, with how often."""
+        """Make what searching needs; of a large vocabulary that takes seconds, so do it in a thread.
+
+        `queries` is the log of what was asked and found something, with how often.
+        """
+        vocabulary.warm()
         self._engine = engine
         self._vocabulary = vocabulary
         self._words = words
@@ -63,26 +77,31 @@ class ProductSearch:
         self._speller = Speller(vocabulary)
         self._completer = Completer(vocabulary, queries)
 
-    async def find(self, asked: PageRequest) -> FoundPage | QueryTooLong:
-        """Find one page. An empty text is about all products. Raises: Unavailable"""
+    async def find(self, asked: PageRequest) -> FoundPage | QueryTooLong | FilterRefused:
+        """Find one page. An empty text is about all products. Raises: Unavailable, SearchRefused"""
+        refusal = refusal_of(asked.filters, asked.facet_attributes)
+        if refusal is not None:
+            return refusal
         query = parse_query(asked.text, self._vocabulary, self._words)
         if isinstance(query, QueryTooLong):
             return query
-        spelling = self._speller.spell(asked.text, insist=asked.is_exact)
+        spelling = Spelling(asked.text) if asked.is_exact else self._speller.spell(asked.text)
         if spelling.corrected is not None:
-            query = parse_query(spelling.searched, self._vocabulary, self._words)
-            if isinstance(query, QueryTooLong):
-                return query
+            corrected = parse_query(spelling.searched, self._vocabulary, self._words)
+            if isinstance(corrected, QueryTooLong):
+                spelling = Spelling(asked.text)  # The shopper's text was short enough: ours alone is too long.
+            else:
+                query = corrected
         searched = query if asked.text.strip() else None
         answer = await self._answer(asked, searched)
-        following = asked.offset + asked.limit
+        following = max(asked.offset, 0) + len(answer.hits)
         return FoundPage(
             hits=answer.hits,
             total=answer.total,
             spelling=spelling,
             query=searched,
             facets=answer.facets,
-            next_offset=following if answer.hits and following < answer.total else None,
+            next_offset=following if answer.hits and following < min(answer.total, RESULTS_MAX) else None,
         )
 
     async def suggest(self, typed: str, limit: int) -> list[Suggestion]:

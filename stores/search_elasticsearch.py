@@ -24,12 +24,18 @@ from domain.search.requests import (
 )
 from stores.search_elasticsearch_query import KEPT, MAPPINGS, search_body, source_of, suggest_body
 from stores.search_kept import hit_from, value_of
-from stores.search_port import IndexOutdated
+from stores.search_port import IndexOutdated, SearchRefused
 
 _CONFLICT = 409
-_ERROR_MIN = 400
+_BAD_REQUEST = 400
+_TOO_LARGE = 413
+_LATER = frozenset((401, 403, 404, 429))
+"""Of a product too these speak of the server or the index: it is blocked, not there, or busy."""
+_SERVER_FAULT_MIN = 500
 _VERSIONS = "external_gte"
-"""The same version may come again and changes nothing; an older one is refused."""
+"""The same version may come again and is written again; an older one is refused."""
+_DELETES_REMEMBERED = "1d"
+"""How long a removal keeps older versions out; the server's own default is a minute."""
 
 
 class ElasticsearchSearchEngine:
@@ -42,7 +48,11 @@ class ElasticsearchSearchEngine:
     async def prepare(self, *, shards: int = 1, replicas: int = 0) -> None:
         """Make the index if it isn't there. Raises: IndexOutdated, Unavailable"""
         async with _translated():
-            settings = {"number_of_shards": shards, "number_of_replicas": replicas}
+            settings = {
+                "number_of_shards": shards,
+                "number_of_replicas": replicas,
+                "index.gc_deletes": _DELETES_REMEMBERED,
+            }
             if not await self._client.indices.exists(index=self._index):
                 await self._client.indices.create(index=self._index, mappings=MAPPINGS, settings=settings)
             mapping = await self._client.indices.get_mapping(index=self._index)
@@ -55,7 +65,7 @@ class ElasticsearchSearchEngine:
         limit = max(min(wanted.limit, PAGE_MAX, RESULTS_MAX - offset), 0)
         body = search_body(wanted, offset if limit else 0, limit)
         async with _translated():
-            answer = await self._client.search(index=self._index, body=body)
+            answer = await self._client.search(index=self._index, body=body, allow_partial_search_results=False)
         return EngineAnswer(
             hits=_hits(answer.body),
             total=answer["hits"]["total"]["value"],
@@ -63,10 +73,12 @@ class ElasticsearchSearchEngine:
         )
 
     async def suggest(self, terms: Sequence[str], limit: int) -> tuple[Hit, ...]:
-        if not terms:
+        if not terms or limit <= 0:
             return ()
         async with _translated():
-            return _hits((await self._client.search(index=self._index, body=suggest_body(terms, limit))).body)
+            return _hits(
+                (await self._client.search(index=self._index, body=suggest_body(terms, min(limit, PAGE_MAX)))).body
+            )
 
     async def write(self, changes: Sequence[Change]) -> int:
         if not changes:
@@ -92,14 +104,18 @@ class ElasticsearchSearchEngine:
 
 
 def _counted(answer: dict[str, Any]) -> int:
-    """Return how many writes counted; what came late did not. Raises: Unavailable"""
-    statuses = []
-    for item in answer["items"]:
-        [outcome] = item.values()
-        statuses.append(int(outcome["status"]))
-        if "error" in outcome and outcome["status"] != _CONFLICT:
-            raise Unavailable(f"Elasticsearch refused a product: {outcome['error'].get('reason', '')[:200]}")
-    return sum(status < _ERROR_MIN for status in statuses)
+    """Return how many writes counted; what came late did not. Raises: Unavailable, SearchRefused"""
+    outcomes = [outcome for item in answer["items"] for outcome in item.values()]
+    # Removing what is not there is a 404 and no error: its version is remembered.
+    faults = [outcome for outcome in outcomes if "error" in outcome]
+    for fault in faults:
+        if fault["status"] in _LATER or fault["status"] >= _SERVER_FAULT_MIN:
+            raise Unavailable(f"Elasticsearch could not write: {fault['error'].get('reason', '')[:200]}")
+    refused = [fault for fault in faults if fault["status"] != _CONFLICT]
+    if refused:
+        reason = refused[0]["error"].get("reason", "")[:200]
+        raise SearchRefused(f"Elasticsearch: {reason}", tuple(str(each["_id"]) for each in refused))
+    return len(outcomes) - len(faults)
 
 
 def _hits(answer: dict[str, Any]) -> tuple[Hit, ...]:
@@ -140,5 +156,9 @@ async def _translated() -> AsyncIterator[None]:
         yield
     except NotFoundError as fault:
         raise Unavailable("the search index is not there") from fault
-    except (ApiError, TransportError) as fault:
+    except ApiError as fault:
+        if fault.status_code in {_BAD_REQUEST, _TOO_LARGE}:
+            raise SearchRefused(f"Elasticsearch: {fault}") from fault
+        raise Unavailable(f"Elasticsearch: {fault}") from fault
+    except TransportError as fault:
         raise Unavailable(f"Elasticsearch: {fault}") from fault

@@ -1,7 +1,7 @@
 """Writes questions and products as Elasticsearch's JSON. Fields are only split at spaces."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from domain.search.analysis import ANALYSER_VERSION
@@ -48,6 +48,8 @@ MAPPINGS: Json = {
     },
 }
 KEPT = "kept"
+_SHARD_FACET_VALUES = 10 * FACET_VALUES_MAX
+"""Asked of each shard, so that what is common in all of them together is counted right."""
 _SORTS: dict[Sort, Json] = {
     Sort.PRICE_ASC: {"price": "asc"},
     Sort.PRICE_DESC: {"price": "desc"},
@@ -134,9 +136,8 @@ def _filters(filters: Filters) -> Iterator[Json]:
         yield _any_of("brand_folded", map(fold, filters.brands))
     if filters.categories:
         yield _any_of("category_folded", map(fold, filters.categories))
-    for name in dict.fromkeys(name for name, _ in filters.attributes):
-        values = (value for other, value in filters.attributes if other == name)
-        yield _any_of("attributes_folded", (attribute_term(attribute_key(name), value) for value in values))
+    for key, values in filters.attributes_by_key().items():
+        yield _any_of("attributes_folded", (attribute_term(key, value) for value in values))
     if filters.price_min is not None:
         yield {"range": {"price": {"gte": _bounded(filters.price_min)}}}
     if filters.price_max is not None:
@@ -153,7 +154,7 @@ def _facets(wanted: EngineQuery) -> Json:
         "category": _terms("category"),
         "price": {"range": {"field": "price", "ranges": price_ranges()}},
     }
-    for name in wanted.facet_attributes[:FACET_ATTRIBUTES_MAX]:
+    for name in [name for name in wanted.facet_attributes if attribute_key(name)][:FACET_ATTRIBUTES_MAX]:
         facets[attribute_facet(name)] = _terms("attributes", include=f"{written_attribute(attribute_key(name), '')}.*")
     return {
         facet: {"filter": _bool(filter=list(_filters(wanted.filters.without(facet)))), "aggs": {"values": counted}}
@@ -162,10 +163,12 @@ def _facets(wanted: EngineQuery) -> Json:
 
 
 def _terms(field: str, **more: str) -> Json:
-    return {"terms": {"field": field, "size": FACET_VALUES_MAX, "order": [{"_count": "desc"}, {"_key": "asc"}], **more}}
+    order = [{"_count": "desc"}, {"_key": "asc"}]
+    sizes = {"size": FACET_VALUES_MAX, "shard_size": _SHARD_FACET_VALUES}
+    return {"terms": {"field": field, **sizes, "order": order, **more}}
 
 
-def _any_of(field: str, values: Iterator[str]) -> Json:
+def _any_of(field: str, values: Iterable[str]) -> Json:
     return {"terms": {field: sorted({sound(value) for value in values})}}
 
 

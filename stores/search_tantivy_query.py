@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import tantivy
 from tantivy import FieldType, Occur, Query
 
-from domain.search.documents import attribute_key
 from domain.search.folding import fold
 from domain.search.query import Alternative, ParsedQuery, TermGroup
 from domain.search.requests import INTEGER_MAX, KIND_BOOSTS, TITLE_BOOST, EngineQuery, Filters
@@ -20,11 +19,19 @@ class TantivyQueries:
 
     def matching(self, wanted: EngineQuery) -> Query:
         """Return what finds the products that a question is about, scored by text only."""
-        return self._combined(wanted, wanted.filters)
+        return self.filtered(wanted, wanted.filters)
 
-    def for_facet(self, wanted: EngineQuery, facet: str) -> Query:
-        """Return the same without the filters of one facet."""
-        return self._combined(wanted, wanted.filters.without(facet))
+    def filtered(self, wanted: EngineQuery, filters: Filters) -> Query:
+        """Return the same under other filters."""
+        parts = [Query.const_score_query(each, 0.0) for each in self._filters(filters)]
+        if wanted.query is None:
+            return _all_of([*parts, self.not_removed()])
+        # What was removed has no text to be found by.
+        return _all_of([*parts, self._text(wanted.query, match_all=wanted.match_all)])
+
+    def not_removed(self) -> Query:
+        """Return what finds every product, but not what is kept of those that were removed."""
+        return Query.const_score_query(self._term("removed", False), 0.0)
 
     def starting(self, terms: Sequence[str]) -> Query:
         """Return what finds titles with these terms, the last of which may have only begun."""
@@ -35,12 +42,6 @@ class TantivyQueries:
     def product(self, product_id: str) -> Query:
         """Return what finds one product."""
         return self._term("product_id", product_id)
-
-    def _combined(self, wanted: EngineQuery, filters: Filters) -> Query:
-        parts = [Query.const_score_query(each, 0.0) for each in self._filters(filters)]
-        if wanted.query is not None:
-            parts.append(self._text(wanted.query, match_all=wanted.match_all))
-        return _all_of(parts) if parts else Query.all_query()
 
     def _text(self, query: ParsedQuery, *, match_all: bool) -> Query:
         if not query.groups:
@@ -71,9 +72,8 @@ class TantivyQueries:
             yield self._any_of("brand_folded", map(fold, filters.brands))
         if filters.categories:
             yield self._any_of("category_folded", map(fold, filters.categories))
-        for name in dict.fromkeys(name for name, _ in filters.attributes):
-            values = (value for other, value in filters.attributes if other == name)
-            yield self._any_of("attributes_folded", (attribute_term(attribute_key(name), value) for value in values))
+        for key, values in filters.attributes_by_key().items():
+            yield self._any_of("attributes_folded", (attribute_term(key, value) for value in values))
         if filters.price_min is not None or filters.price_max is not None:
             yield self._between("price", filters.price_min, filters.price_max)
         if filters.rating_min is not None:

@@ -1,5 +1,7 @@
 """How a product is kept in tantivy: tokens in two fields, what filters and facets need, and what an answer shows."""
 
+from typing import Any
+
 import tantivy
 
 from domain.search.documents import (
@@ -10,6 +12,7 @@ from domain.search.documents import (
     text_of,
 )
 from domain.search.folding import fold
+from domain.search.requests import Change, Removed
 from stores.search_kept import attribute_term, keep
 
 
@@ -28,16 +31,25 @@ def build_schema() -> tantivy.Schema:
         builder.add_integer_field(number, indexed=True, fast=True)
     builder.add_float_field("rating", indexed=True, fast=True)
     builder.add_boolean_field("in_stock", indexed=True, fast=True)
+    builder.add_boolean_field("removed", indexed=True)
     builder.add_bytes_field("kept", stored=True)
     return builder.build()
 
 
-def tantivy_document(document: SearchDocument, schema: tantivy.Schema) -> tantivy.Document:
-    """Return a product as tantivy takes it."""
+def tantivy_document(change: Change, schema: tantivy.Schema) -> tantivy.Document:
+    """Return a product as tantivy takes it. Of a removed one only the version is kept, against what comes late."""
+    if isinstance(change, Removed):
+        fields = {"product_id": change.product_id, "version": change.version, "removed": True}
+    else:
+        fields = _fields_of(change)
+    return tantivy.Document.from_dict(fields, schema)
+
+
+def _fields_of(document: SearchDocument) -> dict[str, Any]:
     text = text_of(document)
     keywords = keywords_of(document)
     categories = category_keywords(document)
-    fields = {
+    return {
         "product_id": document.product_id,
         "title": text.title,
         "all": " ".join(getattr(text, field) for field in TEXT_FIELDS),
@@ -52,6 +64,6 @@ def tantivy_document(document: SearchDocument, schema: tantivy.Schema) -> tantiv
         "version": document.version,
         "rating": document.rating or 0.0,
         "in_stock": document.in_stock,
+        "removed": False,
         "kept": keep(document, text),
     }
-    return tantivy.Document.from_dict(fields, schema)

@@ -16,13 +16,15 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from loadtests.bench.scratch_shop import free_port
 
 ELASTICSEARCH_VERSION = "8.19.21"
-FETCH_SECONDS_MAX = 300
+# Both together end before a test's 300 seconds do.
+FETCH_SECONDS_MAX = 150
 START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 30.0
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
@@ -52,12 +54,11 @@ def running_elasticsearch() -> Iterator[str]:
 
 def elasticsearch_archive() -> Path:
     """Return the distribution, fetched if need be; skips the test where that can't be done."""
-    for tool in ("java", "mvn"):
-        if shutil.which(tool) is None:
-            _do_without(f"Elasticsearch needs {tool}, which is not installed")
+    _need("java")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "doorbuster-tests"
     archive = cache / f"elasticsearch-{ELASTICSEARCH_VERSION}.zip"
     if not archive.is_file():
+        _need("mvn")
         _fetch(archive)
     return archive
 
@@ -67,7 +68,10 @@ def _fetch(archive: Path) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.parent) as unfinished:
         command = ["mvn", "-q", "-B", _COPY, f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={unfinished}"]
-        finished = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS_MAX, check=False)
+        try:
+            finished = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS_MAX, check=False)
+        except subprocess.TimeoutExpired:
+            _do_without(f"Elasticsearch could not be fetched in {FETCH_SECONDS_MAX} seconds")
         if finished.returncode != 0:
             _do_without(f"Elasticsearch could not be fetched: {finished.stdout[-500:]}")
         (Path(unfinished) / archive.name).rename(archive)
@@ -107,8 +111,11 @@ def _configure(home: Path) -> int:
 
 
 def _start(home: Path, log: Path) -> subprocess.Popen[bytes]:
-    as_nobody = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
-    command = [*(as_nobody if os.geteuid() == 0 else ()), str(home / "bin" / "elasticsearch")]
+    # It ends with us, even if we are killed: the launcher gets a signal, and the node ends without its launcher.
+    ending_with_us = ["setpriv", "--pdeathsig=TERM"]
+    as_nobody = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+    prefix = [*ending_with_us, *(as_nobody if os.geteuid() == 0 else ())] if shutil.which("setpriv") else []
+    command = [*prefix, str(home / "bin" / "elasticsearch")]
     java = Path(shutil.which("java") or "java").resolve().parent.parent
     environment = {**os.environ, "ES_JAVA_HOME": str(java), "HOME": str(home)}
     with log.open("ab") as stream:
@@ -143,7 +150,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _do_without(reason: str) -> None:
+def _need(tool: str) -> None:
+    if shutil.which(tool) is None:
+        _do_without(f"Elasticsearch needs {tool}, which is not installed")
+
+
+def _do_without(reason: str) -> NoReturn:
     if os.environ.get("CI", "").lower() in {"1", "true"}:
         pytest.fail(reason)
     pytest.skip(reason)

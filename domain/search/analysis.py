@@ -11,20 +11,21 @@ from functools import lru_cache
 import msgspec
 
 from domain.search.endings import WORD_CACHE_MAX, singular
-from domain.search.folding import fold
+from domain.search.folding import WORD, fold
 from domain.search.units import QUANTITY, quantity_token
 
-ANALYSER_VERSION = 1
+ANALYSER_VERSION = 2
 TOKEN_LENGTH_MAX = 64
 """Longer tokens are cut: an engine refuses terms of many kilobytes, and nobody types them."""
 
-_CODE_LENGTH_MIN = 3
-_WORD = re.compile(r"[^\W_]+(?:[-/.+&'][^\W_]+)*")
+PARTS_MAX = 8
+"""Parts of a token: an engine is asked for each of them."""
+
+_WORD = re.compile(rf"{WORD}(?:[-/.+&']{WORD})*")
 _JOINT = re.compile(r"[-/.+&']")
 _DECIMAL = re.compile(r"\d+(?:\.\d+)+")
 _LETTERS_THEN_DIGITS = re.compile(r"([^\W\d_]{2,})(\d+)")
 _DIGIT = re.compile(r"\d")
-_LETTER = re.compile(r"[^\W\d_]")
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -70,7 +71,9 @@ def _tokens(folded: str) -> Iterator[Token]:
 
 def _words(folded: str) -> Iterator[Token]:
     for found in _WORD.finditer(folded):
-        yield from _word_tokens(found[0])
+        word = found[0]
+        # What is longer is hardly ever met again, and would fill the memory.
+        yield from _word_tokens(word) if len(word) <= TOKEN_LENGTH_MAX else _word_tokens.__wrapped__(word)
 
 
 @lru_cache(maxsize=WORD_CACHE_MAX)
@@ -86,8 +89,8 @@ def _word_tokens(word: str) -> tuple[Token, ...]:
         return tuple(token for part in word.split("/") for token in _word_tokens(part))
     whole = _JOINT.sub("", word)[:TOKEN_LENGTH_MAX]
     if _DIGIT.search(word):
-        return (Token(whole, word, tuple(pieces), is_code=True),)
-    return (Token(singular(whole), whole, tuple(singular(piece) for piece in pieces)),)
+        return (Token(whole, word, tuple(pieces[:PARTS_MAX]), is_code=True),)
+    return (Token(singular(whole), whole, tuple(singular(piece) for piece in pieces[:PARTS_MAX])),)
 
 
 def _simple(word: str) -> Token:
@@ -95,8 +98,3 @@ def _simple(word: str) -> Token:
         return Token(singular(word), word)
     split = _LETTERS_THEN_DIGITS.fullmatch(word)
     return Token(word, word, (split[1], split[2]) if split else (), is_code=True)
-
-
-def is_model_number(token: Token) -> bool:
-    """Tell whether a token mixes letters and digits as makers' names for their models do."""
-    return token.is_code and len(token.text) >= _CODE_LENGTH_MIN and bool(_LETTER.search(token.text))

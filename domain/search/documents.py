@@ -15,7 +15,7 @@ ATTRIBUTE_TERMS_MAX = 80
 ATTRIBUTE_NAMES_REMEMBERED_MAX = 50_000
 _ATTRIBUTE_LENGTH_MAX = 80
 _MODEL_ATTRIBUTES = ("name", "model", "model_name", "product_name", "series", "oem_code", "mpn")
-# These describe a parcel or a paper, not what a shopper looks for.
+# These describe a parcel or a paper: filtered by at most, not searched.
 _SILENT = frozenset(
     (
         *("dimension", "dimensions", "temperature", "humidity", "package", "packaging", "pallet", "pallets", "country"),
@@ -64,14 +64,15 @@ TEXT_FIELDS = IndexedText.__struct_fields__
 
 def text_of(document: SearchDocument) -> IndexedText:
     """Return the tokens that a product is found by."""
-    model = (document.attributes.get(name) for name in _MODEL_ATTRIBUTES)
+    attributes = {attribute_key(name): value for name, value in document.attributes.items()}
+    model = (attributes.get(key) for key in _MODEL_ATTRIBUTES)
     return IndexedText(
         title=" ".join(index_terms(document.title)),
         brand=" ".join(index_terms(document.brand)),
         model=" ".join(index_terms(" . ".join(text for text in model if isinstance(text, str)))),
         category=" ".join(index_terms(" . ".join(document.category_path))),
         description=" ".join(index_terms(document.description)[:DESCRIPTION_TERMS_MAX]),
-        attributes=" ".join(index_terms(" . ".join(_attribute_texts(document)))[:ATTRIBUTE_TERMS_MAX]),
+        attributes=" ".join(index_terms(" . ".join(_attribute_texts(attributes)))[:ATTRIBUTE_TERMS_MAX]),
     )
 
 
@@ -87,9 +88,9 @@ def keywords_of(document: SearchDocument) -> dict[str, list[str]]:
     for name, value in document.attributes.items():
         key = attribute_key(name)
         values = [text for text in _texts_of(value) if 0 < len(text) <= _ATTRIBUTE_LENGTH_MAX]
-        if key and values and not _is_silent(key) and key not in _MODEL_ATTRIBUTES:
+        if key and values and key not in _MODEL_ATTRIBUTES:
             keywords.setdefault(key, []).extend(values)
-    return keywords
+    return {key: list(dict.fromkeys(values)) for key, values in keywords.items()}
 
 
 def category_keywords(document: SearchDocument) -> list[str]:
@@ -98,11 +99,11 @@ def category_keywords(document: SearchDocument) -> list[str]:
     return [" > ".join(path[:depth]) for depth in range(1, len(path) + 1)]
 
 
-def _attribute_texts(document: SearchDocument) -> list[str]:
+def _attribute_texts(attributes: Mapping[str, Attribute]) -> list[str]:
     texts = (
         [value] if isinstance(value, str) else value if isinstance(value, list) else ()
-        for name, value in document.attributes.items()
-        if name not in _MODEL_ATTRIBUTES and not _is_silent(name)
+        for key, value in attributes.items()
+        if key not in _MODEL_ATTRIBUTES and not _is_silent(key)
     )
     return [text for text in chain.from_iterable(texts) if len(text) <= _ATTRIBUTE_LENGTH_MAX]
 
@@ -112,9 +113,11 @@ def _texts_of(value: Attribute) -> list[str]:
         return value
     if isinstance(value, bool):
         return ["true" if value else "false"]
-    return [value] if isinstance(value, str) else [f"{value:g}"]
+    if isinstance(value, float):
+        return [f"{value:.12g}"]
+    return [str(value)]
 
 
 @lru_cache(maxsize=ATTRIBUTE_NAMES_REMEMBERED_MAX)
-def _is_silent(name: str) -> bool:
-    return not _SILENT.isdisjoint(name.split("_"))
+def _is_silent(key: str) -> bool:
+    return not _SILENT.isdisjoint(key.split("_"))

@@ -12,11 +12,12 @@ WORD_CACHE_MAX = 200_000
 """Words remembered by each of the analyser's caches; a word is a hundred bytes or so."""
 
 _STEMMED_LENGTH_MIN = 4
+_PLURAL_WITH_E = ("se", "xe", "ze", "che", "she", "oe")
 _EXCEPTIONS = {
     **dict.fromkeys(("lens", "lenses"), "lens"),
-    **dict.fromkeys(("mice", "mouses"), "mouse"),
-    **{f"{word}s": word for word in ("movie", "cookie", "hoodie", "selfie", "smoothie", "zombie", "tie", "calorie")},
-    **{word: word for word in ("series", "species", "canvas", "atlas", "always")},
+    **dict.fromkeys(("mouse", "mice", "mouses"), "mouse"),
+    **{word: word for word in ("series", "species", "canvas", "atlas", "always", "bias")},
+    "quizzes": "quiz",
     "knives": "knife",
     "shelves": "shelf",
     "women": "woman",
@@ -29,17 +30,27 @@ _EXCEPTIONS = {
 
 @lru_cache(maxsize=WORD_CACHE_MAX)
 def singular(word: str) -> str:
-    """Return a folded word without its plural ending; what is not plain letters stays."""
+    """Return what a folded word and its plural share: `siz` for `size` and `sizes`. What is not plain letters stays.
+
+    Whether an `e` belongs to the word (`caches`) or its plural (`watches`) only a dictionary knows: it goes in both.
+    """
     known = _EXCEPTIONS.get(word)
     if known is not None:
         return known
-    if len(word) < _STEMMED_LENGTH_MIN or not word.isascii() or not word.isalpha() or word[-1] != "s":
+    if len(word) < _STEMMED_LENGTH_MIN or not word.isascii() or not word.isalpha():
         return word
-    if word.endswith("ies") and word[-4] not in "aeo":
-        return f"{word[:-3]}y"
-    if word.endswith(("sses", "shes", "ches", "xes", "zes")):
-        return word[:-2]
-    return word if word.endswith(("ss", "us", "is")) else word[:-1]
+    if word[-1] == "s" and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    if len(word) < _STEMMED_LENGTH_MIN:
+        return word
+    if word.endswith("ie"):
+        return f"{word[:-2]}y"
+    return word[:-1] if word.endswith(_PLURAL_WITH_E) else word
+
+
+def families(term: str) -> set[str]:
+    """Return the families that a token belongs to, whose word may have had an `e`."""
+    return {family(term), family(f"{term}e")} if f"{term}e".endswith(_PLURAL_WITH_E) else {family(term)}
 
 
 @lru_cache(maxsize=WORD_CACHE_MAX)

@@ -1,4 +1,6 @@
-"""Words that hold in any shop: what means the same, and what is an accessory of something else.
+"""Words of a shop for electronics: what means the same, and what is an accessory of something else.
+
+Most hold elsewhere too, but not all: a lamp, a shelf and a bag are no accessories in a shop that sells these.
 
 A shop adds its own in a file: one group of synonyms a line, commas between (`hoover, vacuum cleaner`), or one way only
 (`ps4 => playstation 4`); `accessory:` in front of a line names accessories. `#` begins a remark.

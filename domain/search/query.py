@@ -1,4 +1,4 @@
-"""What a shopper asks for: text to groups of tokens that each stand for one thing, phrases, brand and category.
+"""What a shopper asks for: text to groups of tokens that each stand for one thing, phrases, brand.
 
 Refuses what is too long with a value; anything else that can be typed has a meaning, if only that of finding nothing.
 """
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from domain.search.analysis import Token, analyse
+from domain.search.analysis import Token, analyse, index_terms
 from domain.search.endings import family
+from domain.search.folding import plain_quotes
 from domain.search.synonyms import ShopWords, Terms
 from domain.search.vocabulary import Vocabulary
 
@@ -18,6 +19,8 @@ QUERY_LENGTH_MAX = 500
 QUERY_TOKENS_MAX = 24
 """What comes after these is ignored: no engine is asked for hundreds of terms."""
 ALTERNATIVES_MAX = 12
+PHRASES_MAX = 4
+PHRASE_TERMS_MAX = 24
 _NAME_TOKENS_MAX = 5
 _QUOTED = re.compile(r'(?<!\S)"([^"]+)"(?!\S)')
 _FILLERS = frozenset(("a", "an", "and", "by", "for", "from", "in", "is", "of", "on", "or", "the", "to", "with"))
@@ -55,8 +58,9 @@ class ParsedQuery(msgspec.Struct, frozen=True):
     phrases: tuple[Terms, ...] = ()
     """What stood in quotes: must be found as it stands."""
     brand: str | None = None
-    category: str | None = None
     asks_for_accessory: bool = False
+    says_for: bool = False
+    """`charger for notebook`: what is for something else is what is wanted."""
 
     @property
     def terms(self) -> Terms:
@@ -68,17 +72,20 @@ def parse_query(text: str, vocabulary: Vocabulary, words: ShopWords) -> ParsedQu
     """Say what a query asks for. Quotes that are never closed, and inch marks, are no quotes."""
     if len(text) > QUERY_LENGTH_MAX:
         return QueryTooLong()
-    phrases = tuple(terms for quoted in _QUOTED.findall(text) if (terms := _texts(analyse(quoted))))
-    tokens = _without_fillers(analyse(_QUOTED.sub(r" \1 ", text))[:QUERY_TOKENS_MAX])
+    text = plain_quotes(text)
+    # Of the same terms as an index has: a joined word's parts stand behind it there.
+    phrases = [tuple(terms) for quoted in _QUOTED.findall(text) if (terms := index_terms(quoted)[:PHRASE_TERMS_MAX])]
+    said = analyse(_QUOTED.sub(r" \1 ", text))[:QUERY_TOKENS_MAX]
+    tokens = _without_fillers(said)
     groups = _groups(tokens, vocabulary, words)
     typed = _texts(tokens)
     return ParsedQuery(
         text=text,
         groups=groups,
-        phrases=phrases,
+        phrases=tuple(phrases[:PHRASES_MAX]),
         brand=_longest_name(typed, vocabulary.brands),
-        category=_longest_name(typed, vocabulary.categories),
         asks_for_accessory=any(term in words.accessories for term in typed),
+        says_for=any(token.text == "for" for token in said),
     )
 
 
@@ -126,7 +133,7 @@ def _alternatives(run: Sequence[Token], vocabulary: Vocabulary, words: ShopWords
 
 
 def _longest_name(typed: Terms, names: dict[str, str]) -> str | None:
-    """Return the longest brand or category whose name stands in the query."""
+    """Return the longest brand whose name stands in the query."""
     for length in range(min(_NAME_TOKENS_MAX, len(typed)), 0, -1):
         for start in range(len(typed) - length + 1):
             name = names.get(" ".join(typed[start : start + length]))

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import msgspec
 
+from domain.search.analysis import index_terms
 from domain.search.documents import TEXT_FIELDS, IndexedText
 from domain.search.query import ParsedQuery, TermGroup
 from domain.search.requests import Hit
@@ -71,13 +72,13 @@ class Ranker:
         """Return products with the best first; equals stay as the engine had them, then by id."""
         groups = [self._group(group) for group in query.groups]
         wanted = frozenset(term for group in groups for terms, _ in group.alternatives for term in terms)
-        asks_for_accessory = not wanted.isdisjoint(self._accessories)
+        brand = " ".join(index_terms(query.brand)) if query.brand else None
         scored = []
         for hit in hits:
-            score = self._text_score(groups, hit.text)
-            if not asks_for_accessory:
-                score *= self._accessory_factor(hit.text, wanted)
-            score *= self._prior(query, hit)
+            score = self._text_score(groups, hit.text, wanted)
+            if not query.asks_for_accessory:
+                score *= self._accessory_factor(hit.text, frozenset() if query.says_for else wanted)
+            score *= self._prior(brand, hit)
             scored.append(msgspec.structs.replace(hit, score=score))
         return sorted(scored, key=lambda hit: (-hit.score, len(hit.document.product_id), hit.document.product_id))
 
@@ -97,26 +98,30 @@ class Ranker:
         counts = (self._vocabulary.term_documents.get(term, 0) for term in terms)
         return sum(math.log(1 + (total - count + 0.5) / (count + 0.5)) for count in counts)
 
-    def _text_score(self, groups: Sequence[_Group], text: IndexedText) -> float:
+    def _text_score(self, groups: Sequence[_Group], text: IndexedText, wanted: frozenset[str]) -> float:
         """Return BM25F, times the share of the query that was found, by weight."""
-        fields = [
-            (weight, getattr(text, name).split()) for name, weight in zip(TEXT_FIELDS, self._field_weights, strict=True)
-        ]
-        length = sum(weight * len(terms) for weight, terms in fields)
+        frequencies = dict.fromkeys(wanted, 0.0)
+        length = 0.0
+        for name, field_weight in zip(TEXT_FIELDS, self._field_weights, strict=True):
+            terms_there = getattr(text, name).split()
+            length += field_weight * len(terms_there)
+            for term in terms_there:
+                if term in wanted:
+                    frequencies[term] += field_weight
         weights = self._weights
         norm = weights.saturation * (1 - weights.length + weights.length * length / (self._mean_length or 1.0))
-        score = found = wanted = 0.0
+        score = found = asked = 0.0
         for group in groups:
             best = strongest = 0.0
             for terms, strength in group.alternatives:
-                frequency = min(sum(weight * words.count(term) for weight, words in fields) for term in terms)
+                frequency = min(frequencies[term] for term in terms)
                 if frequency:
                     best = max(best, strength * frequency * (weights.saturation + 1) / (frequency + norm))
                     strongest = max(strongest, strength)
             score += group.idf * best
             found += group.idf * strongest
-            wanted += group.idf
-        return score * found / wanted if wanted else 0.0
+            asked += group.idf
+        return score * found / asked if asked else 0.0
 
     def _accessory_factor(self, text: IndexedText, wanted: frozenset[str]) -> float:
         title = text.title.split()
@@ -127,11 +132,11 @@ class Ranker:
             factor *= 1 - self._weights.meant_for
         return factor
 
-    def _prior(self, query: ParsedQuery, hit: Hit) -> float:
+    def _prior(self, brand: str | None, hit: Hit) -> float:
         """Return what counts apart from the text: agreement with what was detected, popularity, rating, stock."""
         weights, document = self._weights, hit.document
         factor = 1.0
-        if query.brand is not None and document.brand == query.brand:
+        if brand is not None and hit.text.brand == brand:
             factor += weights.brand_agrees
         factor += weights.popularity * min(math.log1p(document.review_count) / _MANY_REVIEWS, 1.0)
         if document.rating is not None and document.review_count:

@@ -1,6 +1,8 @@
 """What is asked of a search engine and what it answers, whichever engine it is."""
 
 import enum
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
@@ -14,6 +16,9 @@ PAGE_MAX = 1_000
 FACET_VALUES_MAX = 50
 FACET_ATTRIBUTES_MAX = 20
 FILTER_VALUES_MAX = 50
+"""Values of one kind of filter."""
+FILTER_LENGTH_MAX = 500
+FACET_NAME_LENGTH_MAX = 80
 INTEGER_MAX = 2**63 - 1
 TITLE_BOOST = 2.0
 KIND_BOOSTS = {"typed": 1.0, "written": 0.9, "synonym": 0.5, "akin": 0.4}
@@ -44,6 +49,13 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     attributes: tuple[tuple[str, str], ...] = ()
     """Names and values; of several values of one name any will do."""
 
+    def attributes_by_key(self) -> dict[str, list[str]]:
+        """Return the values wanted of each attribute, however its name was written."""
+        wanted: dict[str, list[str]] = {}
+        for name, value in self.attributes:
+            wanted.setdefault(attribute_key(name), []).append(value)
+        return wanted
+
     def without(self, facet: str) -> "Filters":
         """Return the filters without those of one facet, whose counts they don't narrow."""
         if facet == "category":
@@ -54,6 +66,41 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.structs.replace(self, price_min=None, price_max=None)
         others = (pair for pair in self.attributes if attribute_facet(pair[0]) != facet)
         return msgspec.structs.replace(self, attributes=tuple(others))
+
+
+class FilterRefused(msgspec.Struct, frozen=True):
+    """No engine is asked with such a filter; it gets 422."""
+
+    filter: str
+    reason: str
+
+
+def refusal_of(filters: Filters, facet_attributes: Sequence[str] = ()) -> FilterRefused | None:
+    """Say what no engine should be asked: too many, too long, not a number. Engines rely on this."""
+    texts: dict[str, Sequence[str]] = {
+        "category": filters.categories,
+        "brand": filters.brands,
+        "attribute": [text for pair in filters.attributes for text in pair],
+        "facet": facet_attributes,
+    }
+    if len(filters.attributes) > FILTER_VALUES_MAX:
+        return FilterRefused("attribute", f"more than {FILTER_VALUES_MAX} values")
+    if len(facet_attributes) > FACET_ATTRIBUTES_MAX:
+        return FilterRefused("facet", f"more than {FACET_ATTRIBUTES_MAX} attributes")
+    for name, values in texts.items():
+        if name != "attribute" and len(values) > FILTER_VALUES_MAX:
+            return FilterRefused(name, f"more than {FILTER_VALUES_MAX} values")
+        length_max = FACET_NAME_LENGTH_MAX if name == "facet" else FILTER_LENGTH_MAX
+        if any(len(value) > length_max for value in values):
+            return FilterRefused(name, f"more than {length_max} characters")
+    if any(not attribute_key(name) for name, _ in filters.attributes):
+        return FilterRefused("attribute", "a name without a letter or digit")
+    for name, price in (("price_min", filters.price_min), ("price_max", filters.price_max)):
+        if price is not None and abs(price) > INTEGER_MAX:
+            return FilterRefused(name, "not a price")
+    if filters.rating_min is not None and not math.isfinite(filters.rating_min):
+        return FilterRefused("rating_min", "not a number")
+    return None
 
 
 def attribute_facet(name: str) -> str:

@@ -14,7 +14,7 @@ from symspellpy import SymSpell, Verbosity
 
 from domain.search.analysis import analyse
 from domain.search.endings import singular
-from domain.search.folding import fold
+from domain.search.folding import WORD, fold
 from domain.search.units import UNIT_WORDS
 from domain.search.vocabulary import WORD_LENGTH_MIN, Vocabulary
 
@@ -25,8 +25,10 @@ _LONG_WORD_LENGTH = 9
 _SHORT_WORD_LENGTH = 5
 _PREFIX_LENGTH = 7
 _WORDS_MAX = 24
+_CORRECTED_MAX = 4
+"""Unknown words that are looked for: each takes a millisecond or so."""
 _CANDIDATES_MAX = 30
-_WORD = re.compile(r"\"[^\"]*\"|[^\W_]+(?:['&.-][^\W_]+)*")
+_WORD = re.compile(rf"\"[^\"]*\"|{WORD}(?:['&.-]{WORD})*")
 _VOWELS = frozenset("aeiouy")
 _SPLIT_PART_LENGTH_MIN = 3
 _SPLIT_ALONE_LENGTH_MIN = 4
@@ -42,11 +44,10 @@ _COMMON_COUNT = 50
 
 
 class Spelling(msgspec.Struct, frozen=True):
-    """What to search for; `corrected` is what it was changed to, `suggested` what it was not changed to."""
+    """What to search for; `corrected` is what it was changed to."""
 
     searched: str
     corrected: str | None = None
-    suggested: str | None = None
 
 
 class Speller:
@@ -63,12 +64,10 @@ class Speller:
                 self._near.create_dictionary_entry(word, count)
         self._candidates = lru_cache(maxsize=_CACHE_WORDS_MAX)(self._find_candidates)
 
-    def spell(self, text: str, *, insist: bool = False) -> Spelling:
-        """Say what to search for. A shopper who insists gets what was typed, and the correction as a suggestion."""
+    def spell(self, text: str) -> Spelling:
+        """Say what to search for."""
         better = self.correct(text)
-        if better is None:
-            return Spelling(text)
-        return Spelling(text, suggested=better) if insist else Spelling(better, corrected=better)
+        return Spelling(text) if better is None else Spelling(better, corrected=better)
 
     def correct(self, text: str) -> str | None:
         """Return the text with its unknown words corrected; None if there is nothing to correct."""
@@ -76,11 +75,9 @@ class Speller:
         places = list(_WORD.finditer(folded))[:_WORDS_MAX]
         words = [place[0] for place in places]
         joined = self._joins(words)
-        changes = {
-            index: better
-            for index, word in enumerate(words)
-            if index not in joined and (better := self._better(word, words, index)) is not None
-        }
+        unknown = [index for index, word in enumerate(words) if index not in joined and self._is_correctable(word)]
+        looked_for = unknown[:_CORRECTED_MAX]
+        changes = {index: better for index in looked_for if (better := self._better(words, index)) is not None}
         for index, better in joined.items():
             changes[index] = better
         if not changes:
@@ -99,9 +96,8 @@ class Speller:
                 joins[index], joins[index + 1] = whole, ""
         return joins
 
-    def _better(self, word: str, words: Sequence[str], index: int) -> str | None:
-        if not self._is_correctable(word):
-            return None
+    def _better(self, words: Sequence[str], index: int) -> str | None:
+        word = words[index]
         before = words[index - 1] if index else ""
         after = words[index + 1] if index + 1 < len(words) else ""
         best, best_score = None, -math.inf

@@ -3,8 +3,10 @@
 Products are completed by the engine. Everything here is in memory and answers in well under a millisecond.
 """
 
+import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from heapq import nsmallest
 from string import ascii_lowercase
 
 import msgspec
@@ -17,9 +19,9 @@ QUERIES_MAX = 100_000
 TYPED_LENGTH_MAX = 80
 _FORGIVEN_LENGTH_MIN = 4
 _LOOKED_AT_MAX = 2_000
-"""Entries that begin with what was typed. Of shorter beginnings, which very many have, the likeliest are kept aside."""
+"""Entries that begin with what was typed. Of beginnings that more have, the likeliest are kept aside."""
 _SHORT_LENGTH_MAX = 3
-_SHORT_KEPT_MAX = 100
+_KEPT_MAX = 100
 
 
 class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +48,7 @@ class Completer:
         self._entries = sorted(_entries(vocabulary, queries or {}))
         self._keys = [entry.key for entry in self._entries]
         self._short = _likeliest(self._entries)
+        self._common: dict[str, list[_Entry]] = {}
 
     def complete(self, typed: str, limit: int) -> list[Suggestion]:
         """Return the likeliest completions; those that forgive a letter only where there are no others."""
@@ -61,13 +64,15 @@ class Completer:
     def _starting_with(self, begun: str) -> list[_Entry]:
         if len(begun) <= _SHORT_LENGTH_MAX:
             return self._short.get(begun, [])
-        start = bisect_left(self._keys, begun)
-        found: list[_Entry] = []
-        for index in range(start, min(start + _LOOKED_AT_MAX, len(self._keys))):
-            if not self._keys[index].startswith(begun):
-                break
-            found.append(self._entries[index])
-        return found
+        start, end = bisect_left(self._keys, begun), bisect_left(self._keys, begun + chr(sys.maxunicode))
+        if end - start <= _LOOKED_AT_MAX:
+            return self._entries[start:end]
+        # Few beginnings are so common: each is looked through once.
+        likeliest = self._common.get(begun)
+        if likeliest is None:
+            likeliest = nsmallest(_KEPT_MAX, self._entries[start:end], key=lambda entry: (entry.rank, entry.key))
+            self._common[begun] = likeliest
+        return likeliest
 
     def _forgiving(self, begun: str) -> list[_Entry]:
         """Return what begins with something one edit away; the first letter is taken to be right."""
@@ -97,7 +102,7 @@ def _likeliest(entries: Iterable[_Entry]) -> dict[str, list[_Entry]]:
     for entry in sorted(entries, key=lambda entry: (entry.rank, entry.key)):
         for length in range(1, min(_SHORT_LENGTH_MAX, len(entry.key)) + 1):
             kept = short.setdefault(entry.key[:length], [])
-            if len(kept) < _SHORT_KEPT_MAX:
+            if len(kept) < _KEPT_MAX:
                 kept.append(entry)
     return short
 

@@ -43,11 +43,15 @@ UNIT_WORDS = frozenset(spelling for spelling in _UNITS if len(spelling) > 3)  # 
 """Units that are words and can be misspelled."""
 # `in` is also a preposition, `u` and `g` are also parts of names: these count only where no space stands between.
 _TIGHT_ONLY = frozenset(("in", "u", "g", "m"))
-_NUMBER = r"(?P<number>\d+(?:\.\d+)?)"
+_NUMBER = r"(?P<number>\d{1,9}(?!\d)(?:\.\d{1,9}(?!\d))?)"
+"""Longer numbers are no quantities, and Python refuses to convert those of thousands of digits."""
 _LOOSE = "|".join(sorted((spelling for spelling in _UNITS if spelling not in _TIGHT_ONLY), key=len, reverse=True))
 _TIGHT = "|".join(sorted(_TIGHT_ONLY, key=len, reverse=True))
+# `45 w/ charger` has a charger; `2-in-1` is not two inches.
+_NO_WITH = r"(?!\sw/(?:\s|o\b|$))"
 QUANTITY = re.compile(
-    rf"(?<![\w.]){_NUMBER}(?:(?:\s|-)?(?P<loose>{_LOOSE})|-?(?P<tight>{_TIGHT})|\s?(?P<inch>\"|''))(?![a-z0-9])"
+    rf"(?<![\w.]){_NUMBER}(?:{_NO_WITH}(?:\s|-)?(?P<loose>{_LOOSE})|-?(?P<tight>{_TIGHT})(?!-\d)|\s?(?P<inch>\"|''))"
+    r"(?![a-z0-9])"
 )
 """Finds a quantity in folded text."""
 

@@ -12,7 +12,7 @@ import msgspec
 
 from domain.search.analysis import ANALYSER_VERSION, analyse
 from domain.search.documents import TEXT_FIELDS, IndexedText, SearchDocument
-from domain.search.endings import family
+from domain.search.endings import families
 
 WORD_LENGTH_MIN = 3
 FAMILY_WORDS_MAX = 4
@@ -43,12 +43,17 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         members: defaultdict[str, list[str]] = defaultdict(list)
         for term in self.term_documents:
             if term.isalpha():
-                members[family(term)].append(term)
+                for stem in families(term):
+                    members[stem].append(term)
         return {
             stem: tuple(sorted(terms, key=lambda term: -self.term_documents[term])[:FAMILY_WORDS_MAX])
             for stem, terms in members.items()
             if len(terms) > 1
         }
+
+    def warm(self) -> None:
+        """Make now what the first query would have to wait for."""
+        _ = self.families
 
     def knows(self, term: str) -> bool:
         """Tell whether a token stands in any product."""
@@ -88,6 +93,7 @@ class VocabularyBuilder:
         written = [token.surface for token in analyse(text) if not token.is_code]
         self._word_counts.update(word for word in written if len(word) >= WORD_LENGTH_MIN)
         self._word_pairs.update(f"{first} {second}" for first, second in pairwise(written))
+        self._prune_pairs()
 
     def merge(self, other: "VocabularyBuilder") -> None:
         """Count in what another one has counted."""
@@ -95,9 +101,15 @@ class VocabularyBuilder:
         self._term_documents.update(other._term_documents)
         self._word_counts.update(other._word_counts)
         self._word_pairs.update(other._word_pairs)
+        self._prune_pairs()
         self._lengths.update(other._lengths)
         self._brands.update(other._brands)
         self._categories = {**other._categories, **self._categories}
+
+    def _prune_pairs(self) -> None:
+        """Forget the rarest pairs while there are very many: most are met once."""
+        if len(self._word_pairs) > 2 * WORD_PAIRS_MAX:
+            self._word_pairs = Counter(dict(self._word_pairs.most_common(WORD_PAIRS_MAX)))
 
     def build(self) -> Vocabulary:
         """Return what was gathered."""

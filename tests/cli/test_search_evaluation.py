@@ -49,7 +49,10 @@ def test_figures_are_printed_for_people_and_reported(arguments: list[str], tmp_p
     assert "Halvane &lt;b&gt;kettle&lt;/b&gt;" in page
 
 
-@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "query,product_id,rating\nkettle,K1,good\n", "\xff"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "a,b\n1,2\n", "query,product_id,rating\nkettle,K1,good\n", "query,product_id,rating\nkettle,K1\n", "\xff"],
+)
 def test_ratings_that_cannot_be_read_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "rated.csv"
     path.write_bytes(content.encode("latin-1"))

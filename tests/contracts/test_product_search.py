@@ -1,12 +1,13 @@
 """Pages of products: corrected, ranked, cut, and the same product never on two of them."""
 
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from domain.search.query import QUERY_LENGTH_MAX, QueryTooLong
-from domain.search.requests import EngineQuery, Filters, Sort
+from domain.search.requests import FILTER_VALUES_MAX, PAGE_MAX, EngineQuery, FilterRefused, Filters, Sort
 from domain.search.spelling import Spelling
 from domain.search.suggestions import Suggestion
 from stores.product_search import RANKED_MAX, FoundPage, PageRequest, ProductSearch
@@ -68,7 +69,7 @@ async def test_a_misspelled_query_finds_what_was_meant(search: ProductSearch) ->
 async def test_a_shopper_who_insists_is_believed(search: ProductSearch) -> None:
     page = await page_of(search, text="headphons", is_exact=True)
 
-    assert (ids(page), page.spelling.suggested) == ([], "headphones")
+    assert (ids(page), page.spelling) == ([], Spelling("headphons"))
 
 
 async def test_no_text_is_about_all_products(search: ProductSearch) -> None:
@@ -93,6 +94,66 @@ async def test_what_is_begun_is_completed_products_last(search: ProductSearch) -
 
 async def test_a_query_that_is_too_long_is_refused(search: ProductSearch) -> None:
     assert await search.find(PageRequest(text="a " * QUERY_LENGTH_MAX)) == QueryTooLong()
+
+
+@pytest.mark.parametrize(
+    ("filters", "refused"),
+    [
+        (Filters(brands=("x",) * (FILTER_VALUES_MAX + 1)), "brand"),
+        (Filters(categories=("x",) * (FILTER_VALUES_MAX + 1)), "category"),
+        (Filters(attributes=(("x", "y"),) * (FILTER_VALUES_MAX + 1)), "attribute"),
+        (Filters(brands=("x" * 501,)), "brand"),
+        (Filters(attributes=(("?", "y"),)), "attribute"),
+        (Filters(price_min=10**19), "price_min"),
+        (Filters(price_max=-(10**19)), "price_max"),
+        (Filters(rating_min=math.nan), "rating_min"),
+        (Filters(rating_min=math.inf), "rating_min"),
+    ],
+)
+async def test_filters_that_no_engine_takes_are_refused(filters: Filters, refused: str) -> None:
+    search = ProductSearch(TantivySearchEngine(), VOCABULARY, WORDS)
+
+    answer = await search.find(PageRequest(filters=filters))
+
+    assert isinstance(answer, FilterRefused)
+    assert answer.filter == refused
+
+
+@pytest.mark.parametrize("facets", [("x",) * 21, ("x" * 81,)])
+async def test_facets_that_no_engine_takes_are_refused(facets: tuple[str, ...]) -> None:
+    search = ProductSearch(TantivySearchEngine(), VOCABULARY, WORDS)
+
+    assert isinstance(await search.find(PageRequest(facet_attributes=facets)), FilterRefused)
+
+
+async def test_as_many_filters_as_are_allowed_are_answered(search: ProductSearch) -> None:
+    many = tuple(f"{number}" * 100 for number in range(FILTER_VALUES_MAX))
+    filters = Filters(brands=many, categories=many, attributes=tuple(("x" * 80, value) for value in many))
+
+    assert ids(await page_of(search, filters=filters, facet_attributes=("x" * 80,))) == []
+
+
+async def test_a_correction_that_is_too_long_is_not_made() -> None:
+    engine = TantivySearchEngine()
+    search = ProductSearch(engine, vocabulary_of(product("1", "Kettle headphones")), WORDS)
+    text = "headphons" + " x" * ((QUERY_LENGTH_MAX - 9) // 2) + "."
+    assert len(text) == QUERY_LENGTH_MAX
+
+    page = await page_of(search, text=text)
+
+    assert page.spelling == Spelling(text)
+
+
+async def test_the_next_page_begins_where_this_one_ended() -> None:
+    engine = TantivySearchEngine()
+    many = [product(f"k{number}", "Kettle") for number in range(PAGE_MAX + 5)]
+    await engine.write(many)
+    await engine.refresh()
+    search = ProductSearch(engine, vocabulary_of(*many), WORDS)
+
+    page = await page_of(search, text="kettle", limit=PAGE_MAX + 3, facets=False)
+
+    assert (len(page.hits), page.next_offset) == (PAGE_MAX, PAGE_MAX)
 
 
 async def test_pages_have_every_product_once_beyond_what_is_ranked_too(empty: SearchEngine) -> None:

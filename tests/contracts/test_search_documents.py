@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from domain.money import Money
-from domain.search.documents import SearchDocument, keywords_of
+from domain.search.documents import SearchDocument, keywords_of, text_of
 from stores.products import Product, StoredProduct
 from stores.search_documents import document_of, document_of_stored
 
@@ -50,10 +50,29 @@ def test_a_stored_product_brings_what_people_think_of_it() -> None:
     assert (document.seller_id, document.listed_at_seconds) == ("0102", 1_767_225_600)
 
 
-def test_what_describes_a_parcel_or_names_a_model_is_no_filter() -> None:
+def test_what_names_a_model_is_no_filter() -> None:
     assert keywords_of(document_of(KETTLE)) == {
         "colour": ["Red"],
+        "package_weight": ["3"],
         "wireless": ["false"],
         "litres": ["1.5"],
         "sizes": ["S", "M"],
     }
+
+
+def test_every_number_and_measure_can_be_filtered_by() -> None:
+    document = SearchDocument(
+        product_id="1", title="Box", price=1, attributes={"Width": 1_234_567, "Depth": 0.1234567, "Colours": ["a", "a"]}
+    )
+
+    assert keywords_of(document) == {"width": ["1234567"], "depth": ["0.1234567"], "colours": ["a"]}
+
+
+def test_attributes_are_known_by_their_names_however_written() -> None:
+    document = SearchDocument(
+        product_id="1", title="Box", price=1, attributes={"Model Name": "Nova 3", "Package Weight": "heavy"}
+    )
+
+    text = text_of(document)
+
+    assert (text.model, text.attributes) == ("nova 3", "")

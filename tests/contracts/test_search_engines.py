@@ -51,6 +51,9 @@ async def written(request: pytest.FixtureRequest) -> AsyncIterator[SearchEngine]
         ('"drift wireless"', {"head-red"}),
         ('"wireless drift"', set()),
         ('"wireless"', {"head-red"}),
+        ('"hd-2000x"', {"head-red"}),
+        ('"notebook 15.6 inch"', {"laptop"}),
+        ('"notebook 15.6\u2033 16 gb"', {"laptop"}),
         ("?!", set()),
     ],
 )
@@ -59,6 +62,15 @@ async def test_products_are_found_by_their_tokens(engine: SearchEngine, text: st
 
     assert {hit.document.product_id for hit in answer.hits} == ids
     assert answer.total == len(ids)
+
+
+async def test_phrases_have_joined_words_too(written: SearchEngine) -> None:
+    await written.write([product("adapter", "Lumenko Wi-Fi adapter WH-1000XM4 black", version=1)])
+    await written.refresh()
+
+    for phrase in ('"Wi-Fi adapter"', '"adapter wh-1000xm4"', '"1000XM4 black"', "\u201cLumenko wi-fi\u201d"):
+        assert await found(written, EngineQuery(query=asked(phrase))) == ["adapter"]
+    assert await found(written, EngineQuery(query=asked('"adapter Wi-Fi"'))) == []
 
 
 async def test_half_of_a_query_is_enough_unless_all_is_wanted(engine: SearchEngine) -> None:
@@ -88,6 +100,7 @@ async def test_half_of_a_query_is_enough_unless_all_is_wanted(engine: SearchEngi
         (Filters(attributes=(("colour", "RED"),)), {"head-red", "laptop"}),
         (Filters(attributes=(("colour", "red"), ("colour", "dark blue"))), {"head-red", "head-blue", "laptop"}),
         (Filters(attributes=(("colour", "red"), ("wireless", "true"))), {"head-red"}),
+        (Filters(attributes=(("Colour", "red"), ("colour", "dark blue"))), {"head-red", "head-blue", "laptop"}),
         (Filters(attributes=(("no such", "thing\x00"), ("colour", "\ud800"))), set()),
     ],
 )
@@ -127,7 +140,7 @@ async def test_facets_count_under_the_other_filters(engine: SearchEngine) -> Non
     wanted = EngineQuery(
         filters=Filters(brands=("Halvane",), attributes=(("colour", "Red"),)),
         facets=True,
-        facet_attributes=("colour", "wireless", "nothing"),
+        facet_attributes=("colour", "wireless", "nothing", "?!"),
     )
 
     facets = (await engine.search(wanted)).facets
@@ -185,6 +198,21 @@ async def test_what_comes_late_changes_nothing(written: SearchEngine) -> None:
     assert await found(written, EngineQuery(query=asked("umbrella"))) == ["sleeve"]
     assert await found(written, EngineQuery(query=asked("kettle"))) == []
     assert await written.count() == 3
+
+
+async def test_a_removal_keeps_what_is_older_out_and_lets_what_is_as_new_in(written: SearchEngine) -> None:
+    assert await written.write([Removed("sleeve", version=5), Removed("never-there", version=5)]) == 2
+    await written.refresh()
+
+    older = [product("sleeve", "Lumenko kettle", version=4), product("never-there", "Lumenko kettle", version=4)]
+    assert await written.write(older) == 0
+    await written.refresh()
+    assert await written.count() == len(SHOP) - 1
+    assert (await written.search(EngineQuery(facets=True))).total == len(SHOP) - 1
+
+    assert await written.write([product("sleeve", "Lumenko kettle", version=5)]) == 1
+    await written.refresh()
+    assert await found(written, EngineQuery(query=asked("kettle"))) == ["sleeve"]
 
 
 async def test_the_same_change_twice_is_one_product(written: SearchEngine) -> None:

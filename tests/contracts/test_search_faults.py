@@ -1,15 +1,16 @@
 """Search engines that can't answer say so in one way, and an index of another analyser is refused."""
 
 import uuid
+from unittest.mock import AsyncMock
 
 import pytest
 from elasticsearch import AsyncElasticsearch
 
 from domain.errors import Unavailable
-from domain.search.requests import EngineQuery
+from domain.search.requests import FACET_VALUES_MAX, EngineQuery
 from loadtests.bench.scratch_shop import free_port
 from stores.search_elasticsearch import ElasticsearchSearchEngine
-from stores.search_elasticsearch_query import MAPPINGS
+from stores.search_elasticsearch_query import MAPPINGS, search_body
 from stores.search_port import IndexOutdated
 from tests.contracts.search_engines import SHOP
 
@@ -22,6 +23,21 @@ async def test_a_server_that_is_down_is_unavailable() -> None:
             await engine.search(EngineQuery())
         with pytest.raises(Unavailable):
             await engine.write(SHOP)
+
+
+async def test_shards_that_do_not_answer_are_no_smaller_answer() -> None:
+    client = AsyncMock()
+    client.search.return_value.body = {"hits": {"hits": []}}
+
+    await ElasticsearchSearchEngine(client, "products").search(EngineQuery())
+
+    assert client.search.await_args.kwargs["allow_partial_search_results"] is False
+
+
+def test_shards_count_more_facet_values_than_are_shown() -> None:
+    body = search_body(EngineQuery(facets=True), 0, 10)
+
+    assert body["aggs"]["brand"]["aggs"]["values"]["terms"]["shard_size"] > FACET_VALUES_MAX
 
 
 async def test_an_index_that_is_not_there_is_unavailable(elasticsearch_url: str) -> None:

@@ -56,6 +56,24 @@ def test_an_accessory_that_was_asked_for_is_not_held_back() -> None:
     assert ranked("projector", shop)["lamp"] < ranked("projector", shop, ShopWords())["lamp"]
 
 
+def test_a_synonym_that_is_an_accessory_does_not_ask_for_one() -> None:
+    words = read_words("dock, port replicator\naccessory: dock")
+    shop = [product("dock", "Novar dock"), product("replicator", "Novar port replicator")]
+
+    assert (
+        ranked("port replicator", shop, words)["dock"]
+        < ranked("port replicator", shop, read_words("dock, port replicator"))["dock"]
+    )
+
+
+def test_what_is_for_something_is_not_held_back_when_asked_for() -> None:
+    shop = [product("for", "Novar thing for projector"), product("not", "Novar thing projector")]
+
+    for query, factor in (("thing for projector", 1.0), ("thing projector", 0.5)):
+        scores = ranked(query, shop, weights=RankingWeights(meant_for=0.5, length=0.0))
+        assert scores["for"] == pytest.approx(factor * scores["not"])
+
+
 def test_all_of_a_query_comes_before_much_of_a_half() -> None:
     long_description = "A laptop of the better kind. " + "It does all that anybody could ask of it and more. " * 6
     shop = [
@@ -107,6 +125,14 @@ def test_a_product_of_the_brand_comes_before_one_for_it() -> None:
 
     assert scores["of"] == pytest.approx(1.5 * indifferent["of"])
     assert scores["for"] == pytest.approx(indifferent["for"])
+
+
+def test_a_brand_written_otherwise_is_the_same_brand() -> None:
+    shop = [product("a", "Novar cable", brand="HALVANE"), product("b", "Novar cable", brand="Halvane")]
+
+    scores = ranked("halvane cable", shop)
+
+    assert scores["a"] == pytest.approx(scores["b"])
 
 
 def test_equals_come_in_the_order_of_their_ids() -> None:

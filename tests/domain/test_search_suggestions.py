@@ -51,6 +51,13 @@ def test_the_likeliest_is_found_among_very_many_that_begin_alike() -> None:
     assert texts(completer, "h", limit=1) == ["hz"]
 
 
+def test_the_likeliest_is_found_among_very_many_of_four_letters_too() -> None:
+    completer = Completer(VOCABULARY, {**{f"hair{number}": 1 for number in range(5_000)}, "hairz": 9})
+
+    assert texts(completer, "hair", limit=1) == ["hairz"]
+    assert texts(completer, "hair", limit=1) == ["hairz"]
+
+
 def test_nothing_is_suggested_for_nothing(completer: Completer) -> None:
     assert texts(completer, " ") == []
     assert texts(completer, "zz") == []
