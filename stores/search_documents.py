@@ -1,5 +1,7 @@
 """Makes search documents of what the catalogue keeps."""
 
+import msgspec
+
 from domain.search.documents import SearchDocument
 from stores.products import Product, StoredProduct
 
@@ -20,18 +22,10 @@ def document_of(product: Product) -> SearchDocument:
 
 def document_of_stored(stored: StoredProduct, *, in_stock: bool, version: int) -> SearchDocument:
     """Return a product of the catalogue as the index keeps it."""
-    product = stored.product
-    return SearchDocument(
-        product_id=product.sku,
-        title=product.title,
-        description=product.description,
-        category_path=product.category_path,
-        brand=product.brand,
-        price=product.price.amount_minor,
-        currency=product.price.currency,
+    return msgspec.structs.replace(
+        document_of(stored.product),
         rating=stored.rating,
         review_count=stored.review_count,
-        attributes=product.attributes,
         seller_id=stored.seller_id.hex(),
         in_stock=in_stock,
         listed_at_seconds=int(stored.created_at.timestamp()),

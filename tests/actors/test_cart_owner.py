@@ -18,7 +18,7 @@ from domain.carts import (
 )
 from domain.commands import Allocate, Release, Replace
 from domain.money import Money
-from domain.outcomes import Busy, LimitReached, SoldOut, UnknownSku
+from domain.outcomes import LimitReached, SoldOut, UnknownSku
 from tests.actors.cart_rig import (
     HOLD_SECONDS,
     HOLD_US,
@@ -31,8 +31,6 @@ from tests.actors.cart_rig import (
     quantities,
 )
 from tests.virtual_time import clock_us
-
-REDIS_IS_GONE = Busy("carts are out of reach: Redis does not answer", 1.0)
 
 
 @pytest.fixture
